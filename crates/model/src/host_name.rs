@@ -1,0 +1,58 @@
+//! What a VM's host objects are called: a pure, versioned function of (VM id, role).
+//!
+//! Recovery depends on it: any object that carries our prefix can be traced to its VM, or to none, from its name alone.
+//! Change a format only by adding a version; reconcile must still understand the old one.
+
+use crate::VmId;
+
+/// A file in the VM's own folder of the state directory. The folder is named by the VM's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VmFile {
+    /// The sparse ext4 that the guest writes over its read-only image.
+    Layer,
+    /// The ext4 at `/root`.
+    WorkDisk,
+    /// The identity of the running VMM process, written before memory knows of it.
+    VmmRecord,
+    /// What the VMM itself prints.
+    VmmLog,
+}
+
+impl VmFile {
+    /// Every kind, for tests and sweeps.
+    pub const ALL: [Self; 4] = [Self::Layer, Self::WorkDisk, Self::VmmRecord, Self::VmmLog];
+
+    /// The file's name below the VM's folder.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Layer => "layer.v1.ext4",
+            Self::WorkDisk => "work.v1.ext4",
+            Self::VmmRecord => "vmm.v1.json",
+            Self::VmmLog => "vmm.log",
+        }
+    }
+}
+
+/// The VM whose folder this is, if the name is one of ours.
+pub fn vm_of_folder(name: &str) -> Option<VmId> {
+    name.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn file_names_differ() {
+        let names: BTreeSet<_> = VmFile::ALL.iter().map(|f| f.file_name()).collect();
+        assert_eq!(names.len(), VmFile::ALL.len());
+    }
+
+    #[test]
+    fn folders_trace_back_to_their_vm() {
+        let id = VmId::from_entropy([7; 16]);
+        assert_eq!(vm_of_folder(id.as_str()), Some(id));
+        assert_eq!(vm_of_folder("lost+found"), None);
+    }
+}
