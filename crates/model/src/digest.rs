@@ -104,7 +104,13 @@ mod tests {
     #[test]
     fn other_spellings_are_refused() {
         let good = Digest::from_bytes([0xab; 32]).to_string();
-        for bad in [good.to_uppercase(), good.replace("sha256", "sha512"), good[..70].into(), format!("{good}0"), String::new()] {
+        for bad in [
+            good.to_uppercase(),
+            good.replace("sha256", "sha512"),
+            good[..70].into(),
+            format!("{good}0"),
+            String::new(),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -55,7 +55,9 @@ pub const KERNEL_CATALOG: [&str; 1] = ["debian"];
 pub enum ReferenceError {
     #[error("the image reference is empty")]
     Empty,
-    #[error("{reference:?}: unknown scheme {scheme:?}; known are docker://, oci-layout:, oci-archive:, docker-archive: and rootfs:")]
+    #[error(
+        "{reference:?}: unknown scheme {scheme:?}; known are docker://, oci-layout:, oci-archive:, docker-archive: and rootfs:"
+    )]
     Scheme { reference: String, scheme: String },
     #[error("{reference:?}: {part} is empty or has characters that are not allowed there")]
     Malformed { reference: String, part: &'static str },
@@ -69,9 +71,10 @@ impl ImageRef {
     /// Whether the bytes come from a file or folder of this host, so that relative paths matter.
     pub fn local_path(&self) -> Option<&PathBuf> {
         match self {
-            Self::OciLayout { dir: path, .. } | Self::OciArchive { file: path } | Self::DockerArchive { file: path } | Self::Rootfs { file: path } => {
-                Some(path)
-            }
+            Self::OciLayout { dir: path, .. }
+            | Self::OciArchive { file: path }
+            | Self::DockerArchive { file: path }
+            | Self::Rootfs { file: path } => Some(path),
             Self::Catalog(_) | Self::Registry(_) => None,
         }
     }
@@ -124,7 +127,8 @@ fn parse_registry(reference: &str, body: &str) -> Result<RegistryRef, ReferenceE
     let malformed = |part| ReferenceError::Malformed { reference: reference.into(), part };
     let (name, digest) = match body.split_once('@') {
         Some((name, digest)) => {
-            let digest = digest.parse().map_err(|source| ReferenceError::Digest { reference: reference.into(), source })?;
+            let digest =
+                digest.parse().map_err(|source| ReferenceError::Digest { reference: reference.into(), source })?;
             (name, Some(digest))
         }
         None => (body, None),
@@ -147,7 +151,8 @@ fn parse_registry(reference: &str, body: &str) -> Result<RegistryRef, ReferenceE
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         return Err(ReferenceError::UpperCase { reference: reference.into() });
     }
-    let repository = if host == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+    let repository =
+        if host == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
     if path.is_empty() || !valid_repository(&repository) {
         return Err(malformed("the repository's name"));
     }
@@ -241,7 +246,9 @@ pub struct KernelRef(String);
 
 /// A text that cannot name a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} cannot name a kernel: use 1 to 128 letters, digits, dots, hyphens and underscores, beginning with a letter or digit")]
+#[error(
+    "{0:?} cannot name a kernel: use 1 to 128 letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
+)]
 pub struct KernelRefError(String);
 
 impl KernelRef {

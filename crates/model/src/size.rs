@@ -51,14 +51,18 @@ impl FromStr for ByteSize {
             .ok_or_else(bad)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || number.ends_with('.') || fraction.len() > 9 || (!fraction.is_empty() && !digits(fraction)) {
+        if !digits(whole) || number.ends_with('.') || fraction.len() > 9 || (!fraction.is_empty() && !digits(fraction))
+        {
             return Err(bad());
         }
         let unit = 1u128 << shift;
         let whole: u128 = whole.parse().map_err(|_| bad())?;
         let part = match fraction {
             "" => 0,
-            digits => digits.parse::<u128>().map_err(|_| bad())? * unit / 10u128.pow(u32::try_from(digits.len()).map_err(|_| bad())?),
+            digits => {
+                digits.parse::<u128>().map_err(|_| bad())? * unit
+                    / 10u128.pow(u32::try_from(digits.len()).map_err(|_| bad())?)
+            }
         };
         whole.checked_mul(unit).and_then(|bytes| u64::try_from(bytes + part).ok()).map(Self).ok_or_else(bad)
     }
@@ -87,7 +91,15 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, bytes) in [("512", 512), ("512M", 512 << 20), ("8GiB", 8 << 30), ("1.5g", 3 << 29), ("2 kb", 2048), ("0", 0), ("1t", 1 << 40)] {
+        for (text, bytes) in [
+            ("512", 512),
+            ("512M", 512 << 20),
+            ("8GiB", 8 << 30),
+            ("1.5g", 3 << 29),
+            ("2 kb", 2048),
+            ("0", 0),
+            ("1t", 1 << 40),
+        ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
         for text in ["", "G", "-1G", "1.G", ".5G", "1e3", "99999999999T", "1 2", "12X", "١G"] {
