@@ -118,7 +118,7 @@ fn valid_host(host: &str) -> bool {
             None => (host, Some("0")),
         },
     };
-    !name.is_empty()
+    name.contains(|c: char| c.is_ascii_alphanumeric())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
         && port.is_some_and(|p| p.parse::<u16>().is_ok())
 }
