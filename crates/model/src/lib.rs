@@ -4,6 +4,9 @@
 //! contract between processes ([`api`] between client and daemon, [`wire`] between daemon and guest) with a sans-IO
 //! codec. Must not touch: files, sockets, clocks, randomness, async, SQL. Whatever needs entropy takes it as an argument.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod api;
 pub mod digest;
 pub mod host_name;
 pub mod id;
@@ -11,6 +14,7 @@ pub mod name;
 pub mod reference;
 pub mod size;
 pub mod spec;
+pub mod vm;
 pub mod wire;
 
 pub use digest::Digest;

@@ -8,20 +8,33 @@ use std::{fmt, path::PathBuf, str::FromStr};
 /// store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
 pub enum ImageRef {
     /// A recipe that banger itself knows, like `debian-bookworm`.
     Catalog(String),
     /// A repository of an OCI distribution registry.
     Registry(RegistryRef),
     /// A folder in OCI image layout, with the tag when it holds several images.
-    OciLayout { dir: PathBuf, tag: Option<String> },
+    OciLayout {
+        /// The folder.
+        dir: PathBuf,
+        /// The image's `org.opencontainers.image.ref.name`.
+        tag: Option<String>,
+    },
     /// A tar of an OCI image layout, as `skopeo copy … oci-archive:FILE` writes it.
-    OciArchive { file: PathBuf },
+    OciArchive {
+        /// The tar.
+        file: PathBuf,
+    },
     /// What `docker save` writes.
-    DockerArchive { file: PathBuf },
+    DockerArchive {
+        /// The tar.
+        file: PathBuf,
+    },
     /// A tar of a root file system, plain or compressed with gzip, xz or zstd.
-    Rootfs { file: PathBuf },
+    Rootfs {
+        /// The tar.
+        file: PathBuf,
+    },
 }
 
 /// `HOST[:PORT]/NAME[:TAG][@DIGEST]`.
@@ -52,6 +65,7 @@ pub const KERNEL_CATALOG: [&str; 1] = ["debian"];
 
 /// A text that names no image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum ReferenceError {
     #[error("the image reference is empty")]
     Empty,
@@ -238,6 +252,16 @@ impl From<ImageRef> for String {
     }
 }
 
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for ImageRef {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for ImageRef {}
+
 /// A kernel's name in the store: a catalog name, or what the user called an import.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -325,7 +349,7 @@ mod tests {
             ("ftp://x/y", "scheme \"ftp\""),
             ("rootfs:", "the file"),
             ("a:b c", "the tag"),
-            ("../x", "the repository's name"),
+            ("../x", "the registry's host"),
             ("Alpine", "lower case"),
             ("x@sha256:12", "the digest"),
             ("h.example:99999/x", "host"),

@@ -62,6 +62,7 @@ pub enum Body {
 
 /// Bytes that are no frame. A stream is not usable after it.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum DecodeError {
     #[error("a frame of {0} bytes is longer than the {MAX_PAYLOAD} allowed")]
     TooLong(u32),

@@ -32,12 +32,18 @@ pub enum Request {
     /// Writes the tar that follows on stdin below `path`. Answered [`Reply::Done`] with the exit behind it.
     CopyIn(CopyIn),
     /// Sends `path` as a tar on stdout, its last component as the top entry.
-    CopyOut { path: String },
+    CopyOut {
+        /// Absolute, in the guest.
+        path: String,
+    },
     /// Orderly end: the image's own init is asked to power off; without one, everything is ended, synced and unmounted.
     /// Answered [`Reply::Done`] at once; the VMM's exit is the real answer.
     Shutdown,
     /// Sets the guest's clock, in nanoseconds since the epoch. Answered [`Reply::Done`].
-    SetClock { unix_ns: u64 },
+    SetClock {
+        /// Since the epoch.
+        unix_ns: u64,
+    },
 }
 
 /// A VM's own facts: nothing of this is in any shared file.
@@ -192,6 +198,7 @@ impl ExitStatus {
 /// Why the agent did not begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "refusal", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum Refusal {
     /// Status 127.
     #[error("{program:?}: no such command in the guest")]

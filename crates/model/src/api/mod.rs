@@ -1,0 +1,42 @@
+//! The contract between clients and the daemon: HTTP/1.1 with JSON over a Unix socket.
+//!
+//! | method and path below `/v1` | body | answer |
+//! |---|---|---|
+//! | `GET /daemon`, `POST /daemon/stop` | | [`daemon::DaemonInfo`] |
+//! | `GET /doctor` | | [`doctor::DoctorReport`] |
+//! | `GET /openapi.json` | | the OpenAPI document |
+//! | `GET /vms`, `GET /vms/NAME` | | [`vm::VmList`], [`vm::VmView`] |
+//! | `POST /vms` | [`vm::CreateVm`] | events |
+//! | `POST /vms/NAME/start`, `…/stop`, `…/restart`, `…/kill` | | events |
+//! | `DELETE /vms/NAME?force=BOOL` | | events |
+//! | `POST /vms/NAME/exec` | [`exec::ExecRequest`] | `101` and frames, or [`exec::ExecEvent`] lines |
+//! | `GET /vms/NAME/files?path=P` | | a tar |
+//! | `PUT /vms/NAME/files?path=P` | a tar | `204` |
+//! | `GET /vms/NAME/logs?boot=N&follow=BOOL` | | the console as text |
+//! | `GET /images`, `GET /images/REF`, `DELETE /images/REF` | | [`image::ImageList`], [`image::ImageView`] |
+//! | `POST /images/pull`, `POST /images/import` | [`image::PullImage`], [`image::ImportImage`] | events |
+//! | `GET /kernels`, `GET /kernels/NAME`, `DELETE /kernels/NAME` | | [`image::KernelList`], [`image::KernelView`] |
+//! | `POST /kernels/pull`, `POST /kernels/import` | [`image::PullKernel`], [`image::ImportKernel`] | events |
+//! | `GET /operations`, `DELETE /operations/OP` | | [`op::OperationList`], `204` once it has been told to end |
+//!
+//! *Events* are [`op::OpEvent`]s, one JSON object a line (`application/x-ndjson`), the last one `done` or `failed`. Names and
+//! references in paths are percent-encoded. Every answer carries its operation's id in the header [`OP_HEADER`]; a client
+//! may choose the id by sending that header. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
+//! left out when empty; unknown ones are ignored.
+
+pub mod daemon;
+pub mod doctor;
+pub mod error;
+pub mod exec;
+pub mod image;
+pub mod op;
+pub mod vm;
+
+/// The header that carries an operation's id, both ways.
+pub const OP_HEADER: &str = "banger-op";
+/// The prefix of every path, which is the API's version.
+pub const API_PREFIX: &str = "/v1";
+/// The protocol that an exec request upgrades to.
+pub const EXEC_PROTOCOL: &str = "banger-exec/1";
+/// The channel of a client's exec stream.
+pub const EXEC_CHANNEL: u32 = 1;

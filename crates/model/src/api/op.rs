@@ -1,0 +1,129 @@
+//! Operations and what is heard of them while they run.
+
+use super::{
+    error::ErrorBody,
+    image::{ImageView, KernelView},
+    vm::VmView,
+};
+use crate::OpId;
+use serde::{Deserialize, Serialize};
+
+/// One line of a running operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum OpEvent {
+    /// Always first.
+    Begun {
+        /// Its id.
+        op: OpId,
+        /// What it does to what, like `create box`.
+        what: String,
+    },
+    /// Another stage begins.
+    Stage(StageEvent),
+    /// How far the stage is.
+    Progress {
+        /// Bytes (or steps) done.
+        done: u64,
+        /// Of so many, when that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    /// Something the user should know, which stops nothing.
+    Note {
+        /// One line.
+        text: String,
+    },
+    /// Always last of a success.
+    Done {
+        /// What it left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Box<OpResult>>,
+    },
+    /// Always last of a failure.
+    Failed {
+        /// Why.
+        error: ErrorBody,
+    },
+}
+
+/// A named stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct StageEvent {
+    /// Which.
+    pub stage: Stage,
+    /// What it is about, like an image's reference.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// The stages of all operations, in the order in which they can come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum Stage {
+    /// Waiting for another operation on the same thing.
+    Wait,
+    /// Asking the source what it has.
+    Resolve,
+    /// Fetching an image.
+    Fetch,
+    /// Building an image from a recipe.
+    Build,
+    /// Turning layers into a file system.
+    Convert,
+    /// Fetching or reading a kernel.
+    Kernel,
+    /// Finding out which VMM works here.
+    Probe,
+    /// Making the VM's disks.
+    Disks,
+    /// Setting up its network.
+    Network,
+    /// Starting the VMM.
+    Vmm,
+    /// Waiting for the agent in the guest.
+    Boot,
+    /// Asking the guest to end.
+    Shutdown,
+    /// Taking down what is no longer needed.
+    Remove,
+}
+
+/// What an operation left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub enum OpResult {
+    /// The VM as it is now.
+    Vm(VmView),
+    /// The image.
+    Image(ImageView),
+    /// The kernel.
+    Kernel(KernelView),
+}
+
+/// An operation that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OperationView {
+    /// Its id.
+    pub op: OpId,
+    /// What it does to what.
+    pub what: String,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<StageEvent>,
+    /// Milliseconds since the epoch.
+    pub begun_ms: u64,
+}
+
+/// All that are open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OperationList {
+    /// Oldest first.
+    pub operations: Vec<OperationView>,
+}
