@@ -11,6 +11,7 @@ pub mod digest;
 pub mod host_name;
 pub mod id;
 pub mod name;
+pub mod paths;
 pub mod reference;
 pub mod size;
 pub mod spec;
