@@ -1,2 +1,8 @@
 //! placeholder
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+pub mod cancel;
+pub mod initramfs;
 pub mod kernel;
+pub mod progress;
+pub mod store;
+mod tool;

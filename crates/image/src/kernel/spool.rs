@@ -6,6 +6,8 @@
 
 use super::modules::{ModuleInfo, ModuleInfoError, ModuleSet, module_name};
 use super::unpack::{self, Compression};
+use banger_model::Digest;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -65,7 +67,7 @@ pub enum ModuleError {
 pub(crate) struct Spool {
     scratch: BufWriter<File>,
     length: u64,
-    contents: HashMap<String, Range<u64>>,
+    contents: HashMap<String, Content>,
     modules: Vec<(String, ModuleInfo)>,
     texts: Texts,
 }
@@ -89,7 +91,14 @@ pub(crate) struct Spooled {
     /// The texts beside them.
     pub(crate) texts: Texts,
     scratch: File,
-    contents: HashMap<String, Range<u64>>,
+    contents: HashMap<String, Content>,
+}
+
+/// Where a module lies in the scratch file, and what its bytes hash to.
+#[derive(Debug)]
+struct Content {
+    range: Range<u64>,
+    digest: Digest,
 }
 
 impl Spool {
@@ -137,7 +146,8 @@ impl Spool {
         }
         self.scratch.write_all(&bytes).map_err(ModuleError::Scratch)?;
         let plain = path.strip_suffix(".gz").or(path.strip_suffix(".xz")).or(path.strip_suffix(".zst")).unwrap_or(path);
-        self.contents.insert(plain.to_owned(), self.length..end);
+        let content = Content { range: self.length..end, digest: Digest::from_bytes(Sha256::digest(&bytes).into()) };
+        self.contents.insert(plain.to_owned(), content);
         self.length = end;
         self.modules.push((plain.to_owned(), info));
         Ok(())
@@ -160,14 +170,28 @@ impl Spool {
 impl Spooled {
     /// The length of the module at `path` of the set.
     pub(crate) fn length(&self, path: &str) -> u64 {
-        self.contents.get(path).map_or(0, |range| range.end - range.start)
+        self.contents.get(path).map_or(0, |content| content.range.end - content.range.start)
     }
 
     /// Its content. The readers share one position: one at a time.
     pub(crate) fn content(&self, path: &str) -> io::Result<impl Read> {
-        let range = self.contents.get(path).cloned().unwrap_or_default();
+        let range = self.contents.get(path).map(|content| content.range.clone()).unwrap_or_default();
         (&self.scratch).seek(SeekFrom::Start(range.start))?;
         Ok(BufReader::new((&self.scratch).take(range.end - range.start)))
+    }
+
+    /// Mixes everything that is kept into `hash`, in an order that does not depend on how it came.
+    pub(crate) fn hash_into(&self, hash: &mut Sha256) {
+        for text in [&self.texts.order, &self.texts.builtin, &self.texts.builtin_modinfo] {
+            hash.update(Sha256::digest(text));
+        }
+        let mut paths: Vec<&str> = self.set.modules().iter().map(|module| module.path.as_str()).collect();
+        paths.sort_unstable();
+        for (path, content) in paths.into_iter().filter_map(|path| Some((path, self.contents.get(path)?))) {
+            hash.update(path);
+            hash.update([0]);
+            hash.update(content.digest.as_bytes());
+        }
     }
 }
 

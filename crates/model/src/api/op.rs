@@ -5,7 +5,7 @@ use super::{
     image::{ImageView, KernelView},
     vm::VmView,
 };
-use crate::OpId;
+use crate::{ByteSize, OpId, VmName};
 use serde::{Deserialize, Serialize};
 
 /// One line of a running operation.
@@ -20,6 +20,8 @@ pub enum OpEvent {
         /// What it does to what, like `create box`.
         what: String,
     },
+    /// What the VM will be made of, as soon as that is decided: before anything is fetched.
+    Plan(VmPlan),
     /// Another stage begins.
     Stage(StageEvent),
     /// How far the stage is.
@@ -46,6 +48,20 @@ pub enum OpEvent {
         /// Why.
         error: ErrorBody,
     },
+}
+
+/// The sizes of a VM that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct VmPlan {
+    /// Its name.
+    pub name: VmName,
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// Memory in bytes.
+    pub memory: ByteSize,
+    /// Size of its disks in bytes.
+    pub disk: ByteSize,
 }
 
 /// A named stage.

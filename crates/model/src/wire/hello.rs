@@ -1,10 +1,10 @@
 //! How a session between daemon and agent begins on a stream that may hold the rest of an earlier one.
 //!
-//! The host sends [`GREETING_LEN`] bytes: a magic, the protocol version and a fresh nonce. The agent, in whatever state it
-//! is, answers a greeting with the same bytes under its own magic and version, drops every channel of the session before,
-//! and both speak frames from then on. The host discards everything until it sees the answer to its own nonce, so
-//! leftovers in a buffer on the way (a virtio-serial port has several) cannot be taken for frames. An agent that is in the
-//! middle of a frame when the greeting comes loses at most that frame: the host greets again until it is answered.
+//! The host sends [`GREETING_LEN`] bytes: a magic, the protocol version and a fresh nonce. The agent answers a greeting
+//! with the same bytes under its own magic and version, drops every channel of the session before, and both speak frames
+//! from then on. The host greets once a connection and discards everything until it sees the answer to its own nonce, so
+//! leftovers in a buffer on the way (a virtio-serial port has several) cannot be taken for frames. The agent knows a
+//! greeting also where a frame should begin: read as a frame's length, a magic is far beyond what is allowed.
 
 /// The protocol's version. A change that an old peer would misread raises it.
 pub const VERSION: u16 = 1;

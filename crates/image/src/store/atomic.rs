@@ -1,0 +1,55 @@
+//! Renames that a crash cannot tear: the file is synced before, its folder after.
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The folder that holds `path`.
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Syncs the file `from`, gives it the name `to` in place of whatever had it, and syncs the folder. Both must be on one
+/// file system.
+///
+/// # Errors
+/// As the system calls; `to` is the old or the new file in any case.
+pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    std::fs::rename(from, to)?;
+    sync_dir(&parent(to))
+}
+
+/// As [`rename_over`], for a folder whose files are synced already, and only if nothing has the name yet.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if something has it, else as the system calls.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+    sync_dir(&parent(to))
+}
+
+/// Swaps two entries of one file system; both must be there.
+///
+/// # Errors
+/// As the system calls.
+pub fn exchange(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE)?;
+    sync_dir(&parent(to))
+}

@@ -1,0 +1,162 @@
+//! Folders for work in progress.
+//!
+//! A staging folder is locked (flock) for as long as its owner lives. One that can be locked by somebody else has lost its
+//! owner, and [`sweep`] removes it. Making and sweeping exclude each other through a lock on `staging/` itself, so that
+//! nobody sweeps a folder between its making and its locking.
+
+use super::{StoreError, atomic};
+use rustix::fs::{FlockOperation, flock};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A folder that only its owner uses, and that vanishes with it.
+#[derive(Debug)]
+pub struct Staging {
+    dir: tempfile::TempDir,
+    /// Held for its lock.
+    _lock: File,
+}
+
+/// What [`Staging::place`] does when its destination is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is as good as ours: content-addressed entries are equal.
+    Keep,
+    /// It is torn or out of date: ours takes its place.
+    Replace,
+}
+
+/// What [`Staging::place`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// Ours stands at the destination.
+    New,
+    /// What was there was kept; ours is gone.
+    Kept,
+}
+
+fn locked(dir: &Path, operation: FlockOperation) -> io::Result<File> {
+    let file = File::open(dir)?;
+    flock(&file, operation)?;
+    Ok(file)
+}
+
+impl Staging {
+    pub(super) fn new(parent: &Path) -> Result<Self, StoreError> {
+        let make = || {
+            let _making = locked(parent, FlockOperation::LockShared)?;
+            let dir = tempfile::TempDir::new_in(parent)?;
+            let lock = locked(dir.path(), FlockOperation::LockExclusive)?;
+            Ok(Self { dir, _lock: lock })
+        };
+        make().map_err(StoreError::io("make a folder in", parent))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Syncs the folder's files and gives the folder its final name.
+    ///
+    /// # Errors
+    /// When it cannot be done; the destination is as it was, and the folder is removed.
+    pub fn place(self, dest: &Path, existing: Existing) -> Result<Placed, StoreError> {
+        self.try_place(dest, existing).map_err(StoreError::io("put into place", dest))
+    }
+
+    fn try_place(self, dest: &Path, existing: Existing) -> io::Result<Placed> {
+        for entry in fs::read_dir(self.path())? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        match (atomic::rename_new(self.path(), dest), existing) {
+            (Err(e), Existing::Keep) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Placed::Kept),
+            (Err(e), Existing::Replace) if e.kind() == io::ErrorKind::AlreadyExists => {
+                // The old entry now has our name, and vanishes with us.
+                atomic::exchange(self.path(), dest)?;
+                return Ok(Placed::New);
+            }
+            (result, _) => result?,
+        }
+        let _renamed_away = self.dir.keep();
+        Ok(Placed::New)
+    }
+}
+
+pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
+    let _sweeping =
+        locked(parent, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", parent))?;
+    let entries = fs::read_dir(parent).map_err(StoreError::io("read the folder", parent))?;
+    let (mut swept, mut failure) = (0, None);
+    for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+        match sweep_one(&path) {
+            Ok(true) => swept += 1,
+            Ok(false) => {}
+            Err(source) => failure = Some(StoreError::io("remove the left-over", path)(source)),
+        }
+    }
+    failure.map_or(Ok(swept), Err)
+}
+
+fn sweep_one(path: &PathBuf) -> io::Result<bool> {
+    match locked(path, FlockOperation::NonBlockingLockExclusive) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+        // Its owner removed it meanwhile.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => drop(other?),
+    }
+    if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().into()).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn a_dropped_folder_is_gone() {
+        let (_dir, store) = store();
+        let staging = store.stage().unwrap();
+        let path = staging.path().to_owned();
+        fs::write(path.join("x"), "x").unwrap();
+        drop(staging);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_folders_without_an_owner_are_swept() {
+        let (dir, store) = store();
+        let alive = store.stage().unwrap();
+        let orphan = dir.path().join("staging/orphan");
+        fs::create_dir_all(orphan.join("deep")).unwrap();
+        assert_eq!(store.sweep_staging().unwrap(), 1);
+        assert!(alive.path().exists() && !orphan.exists());
+    }
+
+    #[test]
+    fn the_first_of_two_equal_entries_stays() {
+        let (_dir, store) = store();
+        let dest = store.images().join("one");
+        for (text, existing, placed, found) in [
+            ("first", Existing::Keep, Placed::New, "first"),
+            ("second", Existing::Keep, Placed::Kept, "first"),
+            ("third", Existing::Replace, Placed::New, "third"),
+        ] {
+            let staging = store.stage().unwrap();
+            fs::write(staging.path().join("x"), text).unwrap();
+            assert_eq!(staging.place(&dest, existing).unwrap(), placed);
+            assert_eq!(fs::read_to_string(dest.join("x")).unwrap(), found);
+        }
+        assert_eq!(fs::read_dir(store.root().join("staging")).unwrap().count(), 0);
+    }
+}
