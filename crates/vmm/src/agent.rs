@@ -1,0 +1,146 @@
+//! The stream to the agent in the guest.
+//!
+//! Owns: getting a byte stream to it through either VMM. What is said on it is the caller's matter, and so is greeting
+//! again until the agent answers: under QEMU the stream is there before the guest is.
+
+use crate::process::{Exit, Vmm};
+use banger_model::spec::VmmKind;
+use banger_model::wire::guest::AGENT_VSOCK_PORT;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// `OK ` and a port number, with room to spare.
+const MAX_ANSWER: usize = 32;
+/// How long until the agent is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// No stream to the agent.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The guest has not come that far.
+    #[error("nothing listens for the agent's stream in the guest yet")]
+    NotListening,
+    #[error("cannot reach the agent through {}", socket.display())]
+    Socket { socket: PathBuf, source: io::Error },
+    #[error("{} answers {answer:?} instead of OK", socket.display())]
+    Handshake { socket: PathBuf, answer: String },
+    #[error("the VMM is gone: {0}")]
+    VmmGone(Exit),
+    #[error("the agent's stream was not there within {} seconds", .0.as_secs())]
+    Late(Duration),
+}
+
+impl Vmm {
+    /// A stream to the agent. Under QEMU it is there at once, one client at a time: a second waits until the first has
+    /// hung up. Under Firecracker it needs the agent to listen, and any number may be open.
+    ///
+    /// # Errors
+    /// [`AgentError::NotListening`] when it is worth trying again.
+    pub async fn connect_agent(&self) -> Result<UnixStream, AgentError> {
+        let socket = self.agent_socket();
+        let failed = |source: io::Error| match source.kind() {
+            // Firecracker makes its socket as it starts the guest; a full backlog is a matter of moments.
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => {
+                AgentError::NotListening
+            }
+            _ => AgentError::Socket { socket: socket.clone(), source },
+        };
+        let mut stream = UnixStream::connect(&socket).await.map_err(failed)?;
+        if self.record().engine.kind() == VmmKind::Firecracker {
+            handshake(&mut stream).await.map_err(|e| match e {
+                Handshake::Closed => AgentError::NotListening,
+                Handshake::Io(source) => AgentError::Socket { socket: socket.clone(), source },
+                Handshake::Answer(answer) => AgentError::Handshake { socket: socket.clone(), answer },
+            })?;
+        }
+        Ok(stream)
+    }
+
+    /// As [`Vmm::connect_agent`], trying until the guest listens, the VMM ends, or `bound` has passed.
+    ///
+    /// # Errors
+    /// The one that ended the trying.
+    pub async fn connect_agent_within(&self, bound: Duration) -> Result<UnixStream, AgentError> {
+        let deadline = Instant::now() + bound;
+        let tries = async {
+            loop {
+                match self.connect_agent().await {
+                    Err(AgentError::NotListening) => sleep(PAUSE).await,
+                    result => return result,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            result = timeout_at(deadline, tries) => result.unwrap_or(Err(AgentError::Late(bound))),
+            exit = self.exited() => Err(AgentError::VmmGone(exit)),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Handshake {
+    Closed,
+    Io(io::Error),
+    Answer(String),
+}
+
+/// Firecracker's way of choosing a guest port: `CONNECT port`, answered `OK` and the host's port. It hangs up when nobody
+/// listens. The answer is read byte by byte, because what follows its line is the agent's.
+async fn handshake<S>(stream: &mut S) -> Result<(), Handshake>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let hung_up = |e: io::Error| match e.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Handshake::Closed,
+        _ => Handshake::Io(e),
+    };
+    let request = format!("CONNECT {AGENT_VSOCK_PORT}\n");
+    stream.write_all(request.as_bytes()).await.map_err(hung_up)?;
+    let mut answer = Vec::with_capacity(MAX_ANSWER);
+    while answer.len() < MAX_ANSWER {
+        match stream.read_u8().await.map_err(hung_up)? {
+            b'\n' if answer.starts_with(b"OK ") => return Ok(()),
+            b'\n' => break,
+            byte => answer.push(byte),
+        }
+    }
+    Err(Handshake::Answer(crate::console::clean(&answer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn shake(answer: &[u8]) -> Result<Vec<u8>, Handshake> {
+        let (mut ours, mut theirs) = tokio::io::duplex(256);
+        theirs.write_all(answer).await.unwrap();
+        let mut request = [0; 13];
+        let (shaken, _) = tokio::join!(handshake(&mut ours), async {
+            theirs.read_exact(&mut request).await.unwrap();
+            drop(theirs);
+        });
+        assert_eq!(&request, b"CONNECT 1024\n");
+        shaken?;
+        let mut rest = Vec::new();
+        ours.read_to_end(&mut rest).await.unwrap();
+        Ok(rest)
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_answer_is_left_for_the_agent() {
+        assert_eq!(shake(b"OK 1073741824\nhello").await.unwrap(), b"hello");
+    }
+
+    #[tokio::test]
+    async fn other_answers() {
+        assert!(matches!(shake(b"").await, Err(Handshake::Closed)));
+        assert!(matches!(shake(b"OK 10").await, Err(Handshake::Closed)));
+        assert!(matches!(shake(b"NO\n").await, Err(Handshake::Answer(a)) if a == "NO"));
+        assert!(matches!(shake(&[b'x'; 100]).await, Err(Handshake::Answer(a)) if a.len() == MAX_ANSWER));
+    }
+}

@@ -1,0 +1,160 @@
+//! Who a VMM process is, such that a later daemon can prove it.
+//!
+//! Owns: the record, its file, and reading `/proc` for it. A process id alone proves nothing, because ids are reused; with
+//! the boot it lived in and the tick at which it started it is unique.
+
+use crate::binary::Version;
+use crate::config::Engine;
+use banger_model::VmId;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The identity of one VMM process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmmRecord {
+    /// The VM that it runs.
+    pub vm: VmId,
+    /// `/proc/sys/kernel/random/boot_id` of the host.
+    pub boot_id: String,
+    /// Its process id.
+    pub pid: i32,
+    /// When it started, in clock ticks after the host's boot: field 22 of `/proc/PID/stat`.
+    pub start_time: u64,
+    /// What it is.
+    pub engine: Engine,
+    /// Its program's file.
+    pub binary: PathBuf,
+    /// Its program's version; unknown when it was found rather than launched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The folder of its sockets.
+    pub runtime_dir: PathBuf,
+}
+
+/// A record that cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("cannot {action} the VMM record {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the VMM record {} does not parse", path.display())]
+    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("cannot read the identity of process {pid}")]
+    Process { pid: i32, source: io::Error },
+}
+
+impl VmmRecord {
+    /// Reads the record at `path`; none when there is no such file.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read or is no record.
+    pub fn read(path: &Path) -> Result<Option<Self>, RecordError> {
+        match std::fs::read(path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map(Some)
+                .map_err(|source| RecordError::Parse { path: path.into(), source }),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RecordError::Io { action: "read", path: path.into(), source }),
+        }
+    }
+
+    /// Writes it beside `path` and renames it over. It is not synced: it says nothing beyond the host's present boot.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), RecordError> {
+        let json = serde_json::to_vec(self).map_err(|source| RecordError::Parse { path: path.into(), source })?;
+        replace(path, &json)
+            .map_err(|source| RecordError::Io { action: "write", path: path.into(), source })
+    }
+
+    /// Whether the process of that id is the recorded one and has not ended. Only meaningful while a pidfd of that
+    /// process is held; without one the id may change hands right after.
+    pub(crate) fn is_current(&self) -> bool {
+        let Some(pid) = Pid::from_raw(self.pid) else { return false };
+        boot_id().is_ok_and(|id| id == self.boot_id)
+            && Stat::of(pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.ended)
+    }
+}
+
+/// A file's new content, so that a reader sees the old or the new.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    std::fs::write(&beside, content)?;
+    std::fs::rename(&beside, path)
+}
+
+/// The host's present boot.
+pub(crate) fn boot_id() -> io::Result<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_owned())
+}
+
+/// What `/proc/PID/stat` tells about a process's identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// Clock ticks after the host's boot.
+    pub(crate) start_time: u64,
+    /// It has ended and waits for its parent to notice.
+    pub(crate) ended: bool,
+}
+
+impl Stat {
+    pub(crate) fn of(pid: Pid) -> io::Result<Self> {
+        let text = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
+        Self::parse(&text).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    /// The second field is the program's name in parentheses and may hold anything, spaces and parentheses included; the
+    /// last `)` ends it.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let close = text.iter().rposition(|b| *b == b')')?;
+        let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        // `state` is field 3, so field 22 is the 19th after it.
+        let start_time = fields.nth(18)?.parse().ok()?;
+        Some(Self { start_time, ended: matches!(state, "Z" | "X" | "x") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_of_a_program_with_a_vile_name() {
+        let text = b"12 (a) R 1 (b)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 0 0\n";
+        assert_eq!(Stat::parse(text), Some(Stat { start_time: 4711, ended: false }));
+        assert_eq!(Stat::parse(b"12 (a) Z 1 2 3"), None);
+        assert_eq!(Stat::parse(b""), None);
+    }
+
+    #[test]
+    fn our_own_process_has_a_start_time() {
+        let stat = Stat::of(rustix::process::getpid()).unwrap();
+        assert!(stat.start_time > 0 && !stat.ended);
+    }
+
+    #[test]
+    fn records_survive_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vmm.json");
+        assert!(VmmRecord::read(&path).unwrap().is_none());
+        let record = VmmRecord {
+            vm: VmId::from_entropy([3; 16]),
+            boot_id: "b".into(),
+            pid: 7,
+            start_time: 8,
+            engine: Engine::QemuTcg,
+            binary: "/usr/bin/qemu".into(),
+            version: Some(Version { major: 7, minor: 2, patch: 22 }),
+            runtime_dir: "/run/x".into(),
+        };
+        record.write(&path).unwrap();
+        assert_eq!(VmmRecord::read(&path).unwrap(), Some(record));
+        std::fs::write(&path, b"{").unwrap();
+        assert!(matches!(VmmRecord::read(&path), Err(RecordError::Parse { .. })));
+    }
+}

@@ -1,0 +1,143 @@
+//! Finding VMM processes of ours in `/proc`, whether or not a record of them is left.
+//!
+//! A process is one of ours when our user runs it, its arguments name a VM as we name it, and its control socket lies
+//! below our runtime folder. Records come first; this is for records that were lost and for VMMs that no VM owns.
+
+use crate::config::{CONTROL_SOCKET, Engine};
+use crate::qemu::NAME_PREFIX;
+use crate::record::{Stat, VmmRecord, boot_id};
+use banger_model::VmId;
+use rustix::process::{Pid, geteuid};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Every VMM process of our user whose sockets lie below `runtime_root`. Processes that end meanwhile are left out.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn scan(runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
+    let boot_id = boot_id()?;
+    let us = geteuid().as_raw();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        if entry.metadata().is_ok_and(|meta| meta.uid() == us) {
+            found.extend(examine(pid, &boot_id).filter(|vmm| vmm.runtime_dir.starts_with(runtime_root)));
+        }
+    }
+    Ok(found)
+}
+
+/// The VMM processes of one VM: one, unless something went very wrong.
+///
+/// # Errors
+/// As [`scan`].
+pub fn find(vm: VmId, runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
+    Ok(scan(runtime_root)?.into_iter().filter(|record| record.vm == vm).collect())
+}
+
+fn examine(pid: Pid, boot_id: &str) -> Option<VmmRecord> {
+    let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
+    let arguments = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    let found = recognise(&arguments)?;
+    // The same process still, or the arguments are another's.
+    (Stat::of(pid).ok()? == stat).then(|| VmmRecord {
+        vm: found.vm,
+        boot_id: boot_id.to_owned(),
+        pid: pid.as_raw_nonzero().get(),
+        start_time: stat.start_time,
+        engine: found.engine,
+        binary: found.binary,
+        version: None,
+        runtime_dir: found.runtime_dir,
+    })
+}
+
+/// What a command line of ours tells.
+#[derive(Debug, PartialEq, Eq)]
+struct Recognised {
+    vm: VmId,
+    engine: Engine,
+    binary: PathBuf,
+    runtime_dir: PathBuf,
+}
+
+/// Arguments as `/proc/PID/cmdline` has them: each ended by a zero byte.
+fn recognise(cmdline: &[u8]) -> Option<Recognised> {
+    let arguments: Vec<&[u8]> = cmdline.split(|b| *b == 0).collect();
+    let values = |flag: &'static str| {
+        arguments.windows(2).filter(move |pair| pair[0] == flag.as_bytes()).map(|pair| pair[1])
+    };
+    let id = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<VmId>().ok();
+    let (vm, engine, socket) = match (values("-name").next(), values("--id").next()) {
+        (Some(name), _) => {
+            let vm = id(name.strip_prefix(NAME_PREFIX.as_bytes())?)?;
+            let kvm = values("-accel").any(|accel| accel.starts_with(b"kvm"));
+            let socket = values("-chardev").find_map(|v| v.strip_prefix(b"socket,id=control,path="))?;
+            let socket = socket.strip_suffix(b",server=on,wait=off")?;
+            (vm, if kvm { Engine::QemuKvm } else { Engine::QemuTcg }, undouble_commas(socket))
+        }
+        (None, Some(vm)) => (id(vm)?, Engine::Firecracker, values("--api-sock").next()?.to_vec()),
+        (None, None) => return None,
+    };
+    let socket = Path::new(OsStr::from_bytes(&socket));
+    (socket.file_name()? == CONTROL_SOCKET).then_some(())?;
+    Some(Recognised {
+        vm,
+        engine,
+        binary: OsStr::from_bytes(arguments.first()?).into(),
+        runtime_dir: socket.parent()?.into(),
+    })
+}
+
+/// QEMU's command line has every comma of a path twice.
+fn undouble_commas(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        plain.push(*byte);
+        if *byte == b',' {
+            rest.next();
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cmdline(arguments: &str) -> Vec<u8> {
+        let mut bytes = arguments.replace(' ', "\0").into_bytes();
+        bytes.push(0);
+        bytes
+    }
+
+    #[test]
+    fn command_lines_of_ours_and_of_others() {
+        let vm = VmId::from_entropy([5; 16]);
+        let control = "-chardev socket,id=control,path=/run/b,,x/vmm.sock,server=on,wait=off";
+        let qemu = format!("/usr/bin/qemu -name banger-{vm} -accel tcg,thread=multi {control}");
+        let found = recognise(&cmdline(&qemu)).unwrap();
+        assert_eq!((found.vm, found.engine), (vm, Engine::QemuTcg));
+        assert_eq!(found.runtime_dir, Path::new("/run/b,x"));
+        let firecracker = format!("/opt/firecracker --api-sock /run/b/vmm.sock --id {vm}");
+        let found = recognise(&cmdline(&firecracker)).unwrap();
+        assert_eq!((found.engine, found.binary), (Engine::Firecracker, "/opt/firecracker".into()));
+        for other in [
+            "".to_owned(),
+            format!("vi -name banger-{vm}"),
+            format!("/usr/bin/qemu -name other {control}"),
+            "/usr/bin/qemu -name".to_owned(),
+            format!("firecracker --id {vm} --api-sock /run/b/api.sock"),
+        ] {
+            assert_eq!(recognise(&cmdline(&other)), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What every test of this crate needs: a real guest to boot, and a VM's folders that leave nothing behind.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use banger_model::spec::VmmKind;
+use banger_model::{ByteSize, VmId};
+use banger_vmm::binary::{Binary, discover};
+use banger_vmm::{Disk, Engine, Exit, Kernel, Vmm, VmmConfig};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Longest that anything in a guest may take here; an idle machine needs a tenth of it.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// The folder with `vmlinuz` and `initramfs`, made on first use and kept for later runs.
+pub fn guest() -> &'static Path {
+    static GUEST: OnceLock<PathBuf> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/guest.sh");
+        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let lock = std::fs::File::create(tmp.join("vmm-guest.lock")).unwrap();
+        lock.lock().unwrap();
+        let folder = tmp.join("vmm-guest");
+        let age = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified());
+        let fresh = age(&folder).is_ok_and(|made| made > age(&script).unwrap());
+        if !fresh {
+            let status = Command::new("sh").arg(&script).arg(&folder).status().unwrap();
+            assert!(status.success(), "the test guest could not be made: {status}");
+        }
+        folder
+    })
+}
+
+pub async fn qemu() -> Binary {
+    discover(VmmKind::Qemu, None, &std::env::var_os("PATH").unwrap()).await.unwrap()
+}
+
+/// A VM's folders. Whatever runs in it is killed at the end.
+pub struct Place {
+    folder: tempfile::TempDir,
+    pub vm: VmId,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        static COUNT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+        let mut entropy = [0; 16];
+        entropy[..4].copy_from_slice(&std::process::id().to_le_bytes());
+        entropy[4] = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self { folder: tempfile::tempdir().unwrap(), vm: VmId::from_entropy(entropy) }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A disk of that many MiB.
+    pub fn disk(&self, name: &str, mib: u64, read_only: bool) -> Disk {
+        let path = self.path(name);
+        std::fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
+        Disk { path, read_only }
+    }
+
+    /// A guest under QEMU's translator that does `act`.
+    pub async fn qemu(&self, act: &str) -> VmmConfig {
+        VmmConfig {
+            vm: self.vm,
+            engine: Engine::QemuTcg,
+            binary: qemu().await,
+            vcpu: 1,
+            memory: ByteSize::mib(256),
+            kernel: Kernel {
+                bzimage: Some(guest().join("vmlinuz")),
+                elf: None,
+                initramfs: guest().join("initramfs"),
+                hz: Kernel::DEFAULT_HZ,
+            },
+            kernel_args: vec![format!("act={act}")],
+            disks: Vec::new(),
+            net: None,
+            runtime_dir: self.folder.path().to_owned(),
+            console_log: self.path("console.log"),
+            vmm_log: self.path("vmm.log"),
+            record: self.path("vmm.json"),
+        }
+    }
+
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.path("console.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the console holds that text.
+    pub async fn console_says(&self, vmm: &Vmm, text: &str) {
+        let start = Instant::now();
+        while !self.console().contains(text) {
+            assert!(vmm.is_alive(), "the VMM ended before its console said {text:?}:\n{}", self.console());
+            assert!(start.elapsed() < BOUND, "the console never said {text:?}:\n{}", self.console());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for record in banger_vmm::find(self.vm, self.folder.path()).unwrap_or_default() {
+            let pid = rustix::process::Pid::from_raw(record.pid).unwrap();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The VMM's exit, or a panic when it does not come.
+pub async fn exit_of(vmm: &Vmm, place: &Place) -> Exit {
+    match tokio::time::timeout(BOUND, vmm.exited()).await {
+        Ok(exit) => exit,
+        Err(_) => panic!("the VMM did not end:\n{}", place.console()),
+    }
+}
