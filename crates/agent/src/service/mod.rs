@@ -1,0 +1,18 @@
+//! The agent's service: one thread that waits for everything at once.
+//!
+//! Owns: sessions with the host ([`link`]), the tasks they started ([`task`]), and the loop that moves bytes between them
+//! ([`event_loop`]). Must not block on anything but its one wait, touch the guest's file system (a hung mount must hang only
+//! the command that touches it: forked children do all of that, see [`launch`]), or hold more bytes for a stream than its
+//! window allows.
+
+mod event_loop;
+mod launch;
+mod link;
+mod output;
+mod poller;
+mod pid1;
+mod ports;
+mod stdin;
+mod task;
+
+pub(crate) use event_loop::Service;
