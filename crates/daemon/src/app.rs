@@ -1,0 +1,169 @@
+//! The daemon's parts, together.
+
+use crate::{
+    config::ConfigFile,
+    db::{Db, OperationRow, VmRow},
+    host::Host,
+    host_facts::HostFacts,
+    leases::Leases,
+    op::Operations,
+    prepare::Prepare,
+    reconcile,
+    slots::{Slot, Slots},
+    verbs::VerbError,
+};
+use banger_model::{
+    VmId, VmName,
+    api::vm::{OpenOp, RunningVm, VmView},
+    paths::Paths,
+    vm::{self, Denied, Status, Verb},
+};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Everything that requests work with. One per process.
+pub(crate) struct App {
+    pub(crate) paths: Paths,
+    pub(crate) config: ConfigFile,
+    pub(crate) host_facts: HostFacts,
+    pub(crate) db: Db,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) prepare: Prepare,
+    pub(crate) slots: Slots,
+    pub(crate) leases: Leases,
+    pub(crate) operations: Operations,
+    pub(crate) started_ms: u64,
+    /// Cancelled when the daemon is to end.
+    pub(crate) shutdown: CancellationToken,
+    /// What must have ended before the daemon does.
+    pub(crate) tasks: TaskTracker,
+    /// The VMs whose VMM somebody waits for.
+    watched: Mutex<HashSet<VmId>>,
+    /// Itself, for the tasks that it starts.
+    this: std::sync::Weak<Self>,
+}
+
+/// What an [`App`] is made of.
+pub(crate) struct Parts {
+    pub(crate) paths: Paths,
+    pub(crate) host_facts: HostFacts,
+    pub(crate) db: Db,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) prepare: Prepare,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { paths, host_facts, db, host, prepare } = parts;
+        Arc::new_cyclic(|this| Self {
+            config: ConfigFile::new(paths.config.clone()),
+            paths,
+            host_facts,
+            db,
+            host,
+            prepare,
+            slots: Slots::default(),
+            leases: Leases::default(),
+            operations: Operations::default(),
+            started_ms: crate::clock::now_ms(),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            watched: Mutex::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// The VM of that id, which must be there.
+    pub(crate) async fn row(&self, id: VmId) -> Result<VmRow, VerbError> {
+        self.db.vm(id).await?.ok_or_else(|| VerbError::NotFound(id.to_string()))
+    }
+
+    /// The VM of that name, which must be there.
+    pub(crate) async fn named(&self, name: &VmName) -> Result<VmRow, VerbError> {
+        self.db.vm_named(name).await?.ok_or_else(|| VerbError::NotFound(name.to_string()))
+    }
+
+    /// The VM and its slot, if its status admits the verb. Denies at once while an operation is open; waits for the slot
+    /// while the daemon itself tidies up.
+    pub(crate) async fn admit(&self, name: &VmName, verb: Verb) -> Result<(VmRow, Slot), VerbError> {
+        let vm = self.named(name).await?;
+        let deny = |name: VmName, denied: Denied| VerbError::Denied { verb, name, denied };
+        if let Err(denied @ Denied::Busy(_)) = vm::admit(verb, self.status(&vm)) {
+            return Err(deny(vm.name, denied));
+        }
+        let slot = self.slots.lock(vm.id).await;
+        let vm = self.db.vm(vm.id).await?.ok_or_else(|| VerbError::NotFound(name.to_string()))?;
+        match vm::admit(verb, self.status(&vm)) {
+            Ok(()) => Ok((vm, slot)),
+            Err(denied) => Err(deny(vm.name, denied)),
+        }
+    }
+
+    /// What the VM is doing.
+    pub(crate) fn status(&self, vm: &VmRow) -> Status {
+        let open = vm.operation.as_ref().map(OperationRow::open);
+        vm::status(vm.target, open, self.host.observe(vm.id).observed())
+    }
+
+    /// The VM as clients see it.
+    pub(crate) fn view(&self, vm: VmRow) -> VmView {
+        let status = self.status(&vm);
+        let running = vm.boot.filter(|_| status == Status::Running).map(|boot| RunningVm {
+            vmm: boot.vmm,
+            accel: boot.accel,
+            reason: boot.reason,
+            pid: self.host.vmm_pid(vm.id).unwrap_or_default(),
+            started_ms: boot.started_ms,
+            kernel_release: boot.kernel_release,
+            boot_id: boot.boot_id,
+            warnings: boot.warnings,
+        });
+        VmView {
+            id: vm.id,
+            name: vm.name,
+            status,
+            spec: vm.spec,
+            created_ms: vm.created_ms,
+            boots: vm.boots,
+            rm: vm.rm,
+            running,
+            last_end: vm.last_end,
+            operation: vm.operation.map(|operation| OpenOp { op: operation.op, verb: operation.verb }),
+        }
+    }
+
+    /// Sees to a running VM's end: when its VMM has gone, the VM is reconciled.
+    pub(crate) fn watch(&self, id: VmId) {
+        let Some(app) = self.this.upgrade() else { return };
+        if !self.watched().insert(id) {
+            return;
+        }
+        tokio::spawn(async move {
+            let shutdown = app.shutdown.clone();
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = app.see_end(id) => {}
+            }
+        });
+    }
+
+    async fn see_end(&self, id: VmId) {
+        if let Ok(vm) = self.row(id).await {
+            self.host.ended(&vm).await;
+        }
+        // A verb that ends the VM holds the slot; whatever it leaves is looked at after it.
+        let slot = self.slots.lock(id).await;
+        self.watched().remove(&id);
+        if let Err(error) = reconcile::one(self, id).await {
+            tracing::error!(vm = %id, error = &error as &dyn std::error::Error, "not reconciled");
+        }
+        drop(slot);
+    }
+
+    fn watched(&self) -> std::sync::MutexGuard<'_, HashSet<VmId>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,80 @@
+//! Intent, on disk: the VMs that users want and the operations that are open. SQLite in WAL mode.
+//!
+//! Durability: `synchronous=FULL`, so a settled operation survives a power loss. Each transaction costs one fsync of the
+//! log; an operation needs two (intend and settle), which is nothing beside a boot.
+//!
+//! Every call is a short transaction on one connection. Nothing here knows what the host looks like.
+
+mod migrations;
+mod operations;
+mod vms;
+
+pub(crate) use operations::OperationRow;
+pub(crate) use vms::{BootRow, NewVm, VmRow};
+
+use rusqlite::Connection;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DbError {
+    #[error("the database")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the database was written by a newer banger (schema {found}, this one knows {known})")]
+    Newer { found: u32, known: u32 },
+    #[error("the database holds a record of {what} that does not parse")]
+    Record { what: &'static str, source: serde_json::Error },
+    #[error("the database holds {value:?} for {what}")]
+    Value { what: &'static str, value: String },
+    #[error("the database thread has ended")]
+    Gone,
+}
+
+/// A handle to the database; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Db {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl Db {
+    /// Opens, and brings the schema up to date.
+    pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
+        Self::prepare(Connection::open(path)?)
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self, DbError> {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", "ON")?;
+        // A small cache: the whole of a thousand VMs is a few hundred KiB.
+        connection.pragma_update(None, "cache_size", "-1024")?;
+        migrations::run(&mut connection)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Runs one transaction off the async threads.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let connection = Arc::clone(&self.connection);
+        tokio::task::spawn_blocking(move || {
+            // A panic in a transaction rolled it back; the connection itself is sound.
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
+        .await
+        .map_err(|_| DbError::Gone)?
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn in_memory() -> Db {
+    Db::prepare(Connection::open_in_memory().unwrap()).unwrap()
+}

@@ -1,0 +1,146 @@
+//! The host as the rest of the daemon sees it: what each VM owns there, and the guests that run on it.
+//!
+//! [`Host`] has two implementations: [`real`] with files and processes, and, in tests, one that models their dependencies.
+//! `ensure` and `remove` are idempotent and say whether they changed anything. Nothing here decides what a VM should own.
+
+#[cfg(test)]
+pub(crate) mod fake;
+pub(crate) mod real;
+
+use crate::{
+    db::{BootRow, VmRow},
+    guest::Session,
+    op::{Cancelled, OpCx},
+    resource::Resource,
+};
+use banger_model::{VmId, api::vm::EndReason, vm::Observed, wire::guest::GuestFacts};
+use futures_util::future::BoxFuture;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+/// Whether an effect was needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was so before.
+    Unchanged,
+    /// It is so now.
+    Changed,
+}
+
+/// What the host shows of one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Present {
+    /// What is there. A VMM is there as long as any trace of it is.
+    pub(crate) resources: BTreeSet<Resource>,
+    /// Its VMM lives, its identity proved.
+    pub(crate) vmm_alive: bool,
+}
+
+impl Present {
+    /// The part of it that a status depends on.
+    pub(crate) fn observed(&self) -> Observed {
+        use banger_model::vm::Target;
+        let at_rest: BTreeSet<_> = crate::resource::up_to(Target::Stopped).collect();
+        Observed {
+            at_rest_complete: at_rest.is_subset(&self.resources),
+            runtime_present: self.resources.iter().any(|resource| !at_rest.contains(resource)),
+            vmm_alive: self.vmm_alive,
+        }
+    }
+}
+
+/// What the host shows of all VMs, those that no row owns included.
+pub(crate) type Inventory = BTreeMap<VmId, Present>;
+
+/// An effect on the host that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HostError {
+    #[error("{resource} of the VM: {path}")]
+    File { resource: Resource, path: PathBuf, source: std::io::Error },
+    #[error("{resource} of the VM")]
+    Disk { resource: Resource, source: banger_image::DiskError },
+    #[error("the kernel's files")]
+    Kernel { source: banger_image::kernel::KernelError },
+    #[error("starting the VMM")]
+    Launch { source: banger_vmm::LaunchError },
+    #[error("ending the VMM")]
+    Kill { source: banger_vmm::KillError },
+    #[error("starting the user-mode network: {reason}")]
+    UserNet { reason: String, log: Vec<String> },
+    #[error("a task on the host ended without an answer")]
+    Task,
+    #[error("the VM has no boot on record")]
+    NoBoot,
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    #[cfg(test)]
+    #[error("planted failure of {0}")]
+    Planted(Resource),
+}
+
+/// A guest that did not come up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error("the guest's kernel panicked: {message}")]
+    Panicked { message: String, console: Vec<String> },
+    #[error("the VMM ended before the guest was up")]
+    VmmEnded { console: Vec<String>, log: Vec<String> },
+    #[error("the agent in the guest did not answer within {seconds} s")]
+    Silent { seconds: u64, console: Vec<String> },
+    #[error("the agent in the guest could not be set up")]
+    Configure { source: crate::guest::SessionError, console: Vec<String> },
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Effects on the host, and talking to guests.
+pub(crate) trait Host: Send + Sync + 'static {
+    /// Makes the resource be there.
+    fn ensure<'a>(
+        &'a self,
+        vm: &'a VmRow,
+        resource: Resource,
+        cx: &'a OpCx,
+    ) -> BoxFuture<'a, Result<Change, HostError>>;
+
+    /// Makes the resource not be there. A VMM is killed.
+    fn remove(&self, id: VmId, resource: Resource) -> BoxFuture<'_, Result<Change, HostError>>;
+
+    /// Everything of ours that is on the host.
+    fn inventory(&self) -> BoxFuture<'_, Result<Inventory, HostError>>;
+
+    /// What is there of one VM. Cheap: asked for every VM of a listing.
+    fn observe(&self, id: VmId) -> Present;
+
+    /// Waits for the agent of a VM whose resources are all there, gives it the VM's facts, and returns its own.
+    fn boot<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<GuestFacts, BootError>>;
+
+    /// Asks the guest to end, and waits for the VMM to have ended, within a bound. True when it has.
+    fn shutdown<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, bool>;
+
+    /// Resolves when the VM's VMM has ended, with what its console tells of the end; at once when there is none.
+    fn ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, EndReason>;
+
+    /// A session with the agent of a running VM.
+    fn session(&self, id: VmId) -> BoxFuture<'_, Result<Session, crate::guest::SessionError>>;
+
+    /// The VMM's process.
+    fn vmm_pid(&self, id: VmId) -> Option<u32>;
+
+    /// Which VMM is to run a VM, and why. May take a while the first time.
+    fn choose<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>>;
+
+    /// The console of a boot of the VM; the file may not be there yet.
+    fn console(&self, id: VmId, boot: u32) -> PathBuf;
+}
+
+/// No VMM can run the VM.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChooseError {
+    #[error("no VMM can run it here")]
+    None { source: banger_vmm::ChooseError },
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}

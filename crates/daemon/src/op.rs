@@ -1,0 +1,191 @@
+//! Running operations: who they are, what is heard of them, and how they are told to end.
+//!
+//! An operation runs in a task of its own, so it does not die with the request that began it. The request holds the
+//! receiving end of its events; when the client goes, that end is dropped, and [`OpCx::client_gone`] resolves. What an
+//! operation does about it depends on how far it is: before its intent is on disk it just stops.
+
+use banger_model::{
+    OpId,
+    api::op::{OpEvent, OperationView, Stage, StageEvent},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Events that may wait for a slow client. Progress beyond that is dropped; nothing else is.
+const QUEUE: usize = 64;
+
+/// What an operation knows of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct OpCx {
+    shared: Arc<Shared>,
+    events: mpsc::Sender<OpEvent>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: OpId,
+    what: String,
+    begun_ms: u64,
+    cancel: CancellationToken,
+    stage: Mutex<Option<StageEvent>>,
+    registry: Operations,
+}
+
+/// The operations that are open now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Operations {
+    open: Arc<Mutex<BTreeMap<OpId, std::sync::Weak<Shared>>>>,
+}
+
+/// The operation was told to end, or the only client that wanted it has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cancelled")]
+pub(crate) struct Cancelled;
+
+impl Operations {
+    /// Begins one; its events come out of the receiver.
+    pub(crate) fn begin(&self, id: OpId, what: String) -> (OpCx, mpsc::Receiver<OpEvent>) {
+        let (events, receiver) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            id,
+            what: what.clone(),
+            begun_ms: crate::clock::now_ms(),
+            cancel: CancellationToken::new(),
+            stage: Mutex::new(None),
+            registry: self.clone(),
+        });
+        self.lock().insert(id, Arc::downgrade(&shared));
+        let _ = events.try_send(OpEvent::Begun { op: id, what });
+        (OpCx { shared, events }, receiver)
+    }
+
+    /// All that are open, oldest first.
+    pub(crate) fn list(&self) -> Vec<OperationView> {
+        // Upgraded references are dropped after the lock: the last one would take it.
+        let open: Vec<_> = self.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+        let mut views: Vec<_> = open
+            .iter()
+            .map(|shared| OperationView {
+                op: shared.id,
+                what: shared.what.clone(),
+                stage: shared.stage.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                begun_ms: shared.begun_ms,
+            })
+            .collect();
+        views.sort_by_key(|view| view.begun_ms);
+        views
+    }
+
+    /// Tells one to end; false when there is none of that id.
+    pub(crate) fn cancel(&self, id: OpId) -> bool {
+        let found = self.lock().get(&id).and_then(std::sync::Weak::upgrade);
+        found.is_some_and(|shared| {
+            shared.cancel.cancel();
+            true
+        })
+    }
+
+    /// Tells all to end.
+    pub(crate) fn cancel_all(&self) {
+        let open: Vec<_> = self.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+        open.iter().for_each(|shared| shared.cancel.cancel());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<OpId, std::sync::Weak<Shared>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.id);
+    }
+}
+
+impl OpCx {
+    /// Its id.
+    pub(crate) fn id(&self) -> OpId {
+        self.shared.id
+    }
+
+    /// Another stage begins.
+    pub(crate) async fn stage(&self, stage: Stage, detail: impl Into<String>) {
+        let event = StageEvent { stage, detail: detail.into() };
+        tracing::info!(stage = ?event.stage, detail = event.detail, "stage");
+        *self.shared.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
+        let _ = self.events.send(OpEvent::Stage(event)).await;
+    }
+
+    /// How far the stage is. Dropped when the client is slow.
+    pub(crate) fn progress(&self, done: u64, total: Option<u64>) {
+        let _ = self.events.try_send(OpEvent::Progress { done, total });
+    }
+
+    /// Something the user should know.
+    pub(crate) async fn note(&self, text: impl Into<String>) {
+        let text = text.into();
+        tracing::info!(text, "note");
+        let _ = self.events.send(OpEvent::Note { text }).await;
+    }
+
+    /// The last word.
+    pub(crate) async fn finish(&self, event: OpEvent) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// Resolves when the client that began it has gone.
+    pub(crate) async fn client_gone(&self) {
+        self.events.closed().await;
+    }
+
+    /// Runs something that may simply be dropped, until it is done or nobody wants it any more.
+    pub(crate) async fn abandonable<T>(&self, work: impl Future<Output = T>) -> Result<T, Cancelled> {
+        tokio::select! {
+            biased;
+            () = self.shared.cancel.cancelled() => Err(Cancelled),
+            () = self.client_gone() => Err(Cancelled),
+            value = work => Ok(value),
+        }
+    }
+
+    /// Runs something that may be dropped, until it is done or somebody says that it should end; a client that just goes
+    /// away does not count.
+    pub(crate) async fn cancellable<T>(&self, work: impl Future<Output = T>) -> Result<T, Cancelled> {
+        tokio::select! {
+            biased;
+            () = self.shared.cancel.cancelled() => Err(Cancelled),
+            value = work => Ok(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_operation_is_listed_until_it_ends() {
+        let operations = Operations::default();
+        let id = crate::clock::new_op();
+        let (cx, mut events) = operations.begin(id, "create box".into());
+        cx.stage(Stage::Fetch, "x").await;
+        assert_eq!(operations.list()[0].stage.as_ref().unwrap().stage, Stage::Fetch);
+        assert!(operations.cancel(id));
+        assert_eq!(cx.cancellable(std::future::pending::<()>()).await, Err(Cancelled));
+        drop(cx);
+        assert!(operations.list().is_empty() && !operations.cancel(id));
+        assert!(matches!(events.recv().await, Some(OpEvent::Begun { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_ends_only_what_may_be_abandoned() {
+        let (cx, events) = Operations::default().begin(crate::clock::new_op(), "x".into());
+        drop(events);
+        assert_eq!(cx.abandonable(std::future::pending::<()>()).await, Err(Cancelled));
+        assert_eq!(cx.cancellable(async { 7 }).await, Ok(7));
+    }
+}

@@ -1,0 +1,112 @@
+//! Brings the host to what is on record: at daemon start, then periodically, when a VMM ends, and after a failed verb.
+//!
+//! Takes no hints: inventory, then the pure [`plan`], then the dull execution here. A VM that somebody acts on is skipped;
+//! whoever holds its slot is answerable for it.
+
+pub(crate) mod plan;
+
+use crate::{
+    App,
+    db::{DbError, VmRow},
+    host::{HostError, Present},
+    verbs::apply,
+};
+use banger_model::{
+    VmId,
+    api::vm::{BootEnd, EndReason},
+    vm::Target,
+};
+use plan::{Decision, Fact, Intent};
+use std::{collections::BTreeSet, time::Duration};
+
+/// How often the host is looked at when nothing seems to happen.
+pub(crate) const PERIOD: Duration = Duration::from_secs(60);
+/// How long an agent may take to say that it is there, when a start had been interrupted.
+const AGENT_BOUND: Duration = Duration::from_secs(5);
+
+/// Reconcile could not look.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error("the host's inventory")]
+    Inventory(#[from] HostError),
+}
+
+/// Looks at everything.
+pub(crate) async fn all(app: &App) -> Result<(), ReconcileError> {
+    let inventory = app.host.inventory().await?;
+    let rows = app.db.vms().await?;
+    let ids: BTreeSet<VmId> = inventory.keys().copied().chain(rows.iter().map(|row| row.id)).collect();
+    for id in ids {
+        // Somebody acts on it: it is theirs.
+        let Some(slot) = app.slots.try_lock(id) else { continue };
+        one(app, id).await?;
+        drop(slot);
+    }
+    Ok(())
+}
+
+/// Looks at one VM, whose slot the caller holds.
+pub(crate) async fn one(app: &App, id: VmId) -> Result<(), ReconcileError> {
+    // Read after the slot was taken: what was seen before may be old.
+    let row = app.db.vm(id).await?;
+    let fact = observe(app, id, row.as_ref()).await;
+    let decision = plan::decide(&fact);
+    if !matches!(decision, Decision::Leave | Decision::Adopt) {
+        tracing::info!(vm = %id, ?decision, ?fact, "reconcile");
+    }
+    match decision {
+        Decision::Leave => {}
+        Decision::Adopt => app.watch(id),
+        Decision::SettleRunning => {
+            app.db.settle(id, Target::Running).await?;
+            app.watch(id);
+        }
+        Decision::TakeDown(target) => take_down(app, id, row.as_ref(), target, EndReason::Killed).await?,
+        Decision::NoteEnd => {
+            let reason = match &row {
+                Some(row) => app.host.ended(row).await,
+                None => EndReason::Lost,
+            };
+            take_down(app, id, row.as_ref(), Target::Stopped, reason).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn observe(app: &App, id: VmId, row: Option<&VmRow>) -> Fact {
+    let present: Present = app.host.observe(id);
+    let intent = row.map(|row| Intent {
+        target: row.target,
+        open: row.operation.as_ref().map(crate::db::OperationRow::open),
+        unheld: row.rm && row.operation.is_none() && !app.leases.held(id),
+    });
+    let agent_answers = match intent {
+        Some(intent) if plan::needs_agent(&intent) && present.vmm_alive => {
+            tokio::time::timeout(AGENT_BOUND, app.host.session(id)).await.is_ok_and(|session| session.is_ok())
+        }
+        _ => false,
+    };
+    Fact { intent, present, agent_answers }
+}
+
+async fn take_down(
+    app: &App,
+    id: VmId,
+    row: Option<&VmRow>,
+    target: Target,
+    reason: EndReason,
+) -> Result<(), DbError> {
+    let left = apply::down(app.host.as_ref(), id, target).await;
+    if let Some(row) = row
+        && row.boot.is_some()
+    {
+        app.db.note_end(id, BootEnd { at_ms: crate::clock::now_ms(), boot: row.boots, reason }).await?;
+    }
+    // What is left makes the VM degraded, and the next look tries again.
+    if left.is_empty() && row.is_some() {
+        app.db.settle(id, target).await?;
+    }
+    Ok(())
+}

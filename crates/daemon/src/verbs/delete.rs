@@ -1,0 +1,37 @@
+//! `delete`: nothing of the VM is left.
+
+use super::{VerbError, apply};
+use crate::{App, db::OperationRow, op::OpCx};
+use banger_model::{
+    VmName,
+    api::op::Stage,
+    vm::{Denied, Status, Target, Verb},
+};
+
+/// Removes a VM; a running one only with `force`. Only goes forward.
+pub(crate) async fn delete(app: &App, name: &VmName, force: bool, cx: &OpCx) -> Result<(), VerbError> {
+    // 1. validate
+    let (vm, slot) = app.admit(name, Verb::Delete).await?;
+    if !force && app.status(&vm) == Status::Running {
+        let denied = Denied::Unfit(Status::Running);
+        return Err(VerbError::Denied { verb: Verb::Delete, name: vm.name, denied });
+    }
+
+    // 2. prepare: nothing
+
+    // 3. intend
+    app.db.intend(vm.id, Target::Absent, OperationRow::begin(cx.id(), Verb::Delete), None).await?;
+
+    // 4. apply
+    cx.stage(Stage::Remove, "").await;
+    let left = apply::down(app.host.as_ref(), vm.id, Target::Absent).await;
+    if !left.is_empty() {
+        return Err(VerbError::LeftOver { name: vm.name, left });
+    }
+
+    // 5. settle: the row goes last
+    app.db.settle(vm.id, Target::Absent).await?;
+    drop(slot);
+    app.slots.forget(vm.id);
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `restart`: to rest and up again, as one operation: a new boot.
+
+use super::{VerbError, start, stop};
+use crate::{
+    App,
+    db::{OperationRow, VmRow},
+    op::OpCx,
+};
+use banger_model::{
+    VmName,
+    vm::{Target, Verb},
+};
+
+/// Gives a VM a new boot.
+pub(crate) async fn restart(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, VerbError> {
+    // 1. validate
+    let (vm, slot) = app.admit(name, Verb::Restart).await?;
+
+    // 2. prepare
+    app.prepare.initramfs(&vm.spec.kernel_digest, cx).await?;
+    let boot = start::choose(app, &vm, cx).await?;
+
+    // 3. intend
+    app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Restart), None).await?;
+
+    // 4. apply
+    stop::take_down(app, &vm, Verb::Restart, cx).await?;
+    app.db.next_boot(vm.id, boot).await?;
+    let vm = app.row(vm.id).await?;
+    if let Err(failure) = start::bring_up(app, &vm, cx).await {
+        return Err(start::unwind(app, &vm, Verb::Restart, failure).await);
+    }
+
+    // 5. settle
+    app.db.settle(vm.id, Target::Running).await?;
+    drop(slot);
+    app.watch(vm.id);
+    app.row(vm.id).await
+}

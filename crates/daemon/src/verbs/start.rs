@@ -1,0 +1,110 @@
+//! `start`: from rest to a guest whose agent answers.
+
+use super::{VerbError, apply};
+use crate::{
+    App,
+    db::{BootRow, OperationRow, VmRow},
+    host::{BootError, HostError},
+    op::OpCx,
+};
+use banger_model::{
+    VmName,
+    api::{
+        op::Stage,
+        vm::{BootEnd, EndReason},
+    },
+    vm::{Target, Verb},
+};
+
+/// Boots a VM.
+pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, VerbError> {
+    // 1. validate
+    let (vm, slot) = app.admit(name, Verb::Start).await?;
+    app.host_facts.check_memory(vm.spec.memory)?;
+
+    // 2. prepare
+    app.prepare.initramfs(&vm.spec.kernel_digest, cx).await?;
+    let boot = choose(app, &vm, cx).await?;
+
+    // 3. intend
+    app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Start), Some(boot)).await?;
+    let vm = app.row(vm.id).await?;
+
+    // 4. apply
+    if let Err(failure) = bring_up(app, &vm, cx).await {
+        return Err(unwind(app, &vm, Verb::Start, failure).await);
+    }
+
+    // 5. settle
+    app.db.settle(vm.id, Target::Running).await?;
+    drop(slot);
+    app.watch(vm.id);
+    app.row(vm.id).await
+}
+
+/// Which VMM, with one line for the user when it is not the best there is.
+pub(super) async fn choose(app: &App, vm: &VmRow, cx: &OpCx) -> Result<BootRow, VerbError> {
+    cx.stage(Stage::Probe, "").await;
+    let boot = app
+        .host
+        .choose(vm, cx)
+        .await
+        .map_err(|source| VerbError::Choose { name: vm.name.clone(), source })?;
+    if boot.accel == banger_model::spec::Accel::Tcg {
+        cx.note(boot.reason.clone()).await;
+    }
+    Ok(boot)
+}
+
+/// What stopped a boot.
+pub(super) enum Failure {
+    Host(HostError),
+    Boot(BootError),
+    Db(crate::db::DbError),
+}
+
+/// Builds up to running and waits for the agent.
+pub(super) async fn bring_up(app: &App, vm: &VmRow, cx: &OpCx) -> Result<(), Failure> {
+    apply::up(app.host.as_ref(), vm, Target::Running, cx).await.map_err(Failure::Host)?;
+    cx.stage(Stage::Boot, "").await;
+    let facts = app.host.boot(vm, cx).await.map_err(Failure::Boot)?;
+    for warning in &facts.warnings {
+        cx.note(format!("{}: {warning}", vm.name)).await;
+    }
+    let Some(boot) = vm.boot.clone() else { return Err(Failure::Host(HostError::NoBoot)) };
+    let boot =
+        BootRow { kernel_release: facts.kernel, boot_id: facts.boot_id, warnings: facts.warnings, ..boot };
+    app.db.note_boot(vm.id, boot).await.map_err(Failure::Db)
+}
+
+/// Goes back to rest, and gives the cause as the error whatever happens on the way.
+pub(super) async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure) -> VerbError {
+    let cause = match failure {
+        Failure::Host(source) => VerbError::Host { verb, name: vm.name.clone(), source },
+        Failure::Boot(source) => VerbError::Boot { name: vm.name.clone(), source },
+        Failure::Db(source) => VerbError::Db(source),
+    };
+    let end = BootEnd { at_ms: crate::clock::now_ms(), boot: vm.boots, reason: end_reason(&cause) };
+    let back = async {
+        app.db.turn_back(vm.id).await?;
+        let left = apply::down(app.host.as_ref(), vm.id, Target::Stopped).await;
+        app.db.note_end(vm.id, end).await?;
+        if left.is_empty() {
+            app.db.settle(vm.id, Target::Stopped).await?;
+        }
+        Ok::<_, crate::db::DbError>(())
+    };
+    if let Err(error) = back.await {
+        tracing::error!(vm = %vm.id, error = &error as &dyn std::error::Error, "not unwound; the next reconcile goes on");
+    }
+    cause
+}
+
+fn end_reason(cause: &VerbError) -> EndReason {
+    match cause {
+        VerbError::Boot { source: BootError::Panicked { message, .. }, .. } => {
+            EndReason::Panicked { message: message.clone() }
+        }
+        other => EndReason::NeverReady { message: super::error::chain(other) },
+    }
+}

@@ -1,0 +1,60 @@
+//! `stop` and `kill`: back to rest.
+
+use super::{VerbError, apply};
+use crate::{
+    App,
+    db::{OperationRow, VmRow},
+    op::OpCx,
+};
+use banger_model::{
+    VmName,
+    api::{
+        op::Stage,
+        vm::{BootEnd, EndReason},
+    },
+    vm::{Denied, Target, Verb},
+};
+
+/// Ends a VM: in order with [`Verb::Stop`], at once with [`Verb::Kill`]. Only goes forward.
+pub(crate) async fn stop(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Result<VmRow, VerbError> {
+    // 1. validate
+    let (vm, slot) = match app.admit(name, verb).await {
+        Err(VerbError::Denied { denied: Denied::Already(_), .. }) => return app.named(name).await,
+        admitted => admitted?,
+    };
+
+    // 2. prepare: nothing
+
+    // 3. intend
+    app.db.intend(vm.id, Target::Stopped, OperationRow::begin(cx.id(), verb), None).await?;
+
+    // 4. apply
+    take_down(app, &vm, verb, cx).await?;
+
+    // 5. settle
+    app.db.settle(vm.id, Target::Stopped).await?;
+    drop(slot);
+    app.row(vm.id).await
+}
+
+/// Ends the guest, removes what only a running VM owns, and notes how the boot ended.
+pub(super) async fn take_down(app: &App, vm: &VmRow, verb: Verb, cx: &OpCx) -> Result<(), VerbError> {
+    let in_order = match verb {
+        Verb::Stop | Verb::Restart => {
+            cx.stage(Stage::Shutdown, "").await;
+            // A stop that is cancelled goes on at once, as a kill.
+            cx.cancellable(app.host.shutdown(vm)).await.unwrap_or(false)
+        }
+        _ => false,
+    };
+    cx.stage(Stage::Remove, "").await;
+    let left = apply::down(app.host.as_ref(), vm.id, Target::Stopped).await;
+    if vm.boot.is_some() {
+        let reason = if in_order { EndReason::Stopped } else { EndReason::Killed };
+        app.db.note_end(vm.id, BootEnd { at_ms: crate::clock::now_ms(), boot: vm.boots, reason }).await?;
+    }
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(VerbError::LeftOver { name: vm.name.clone(), left }),
+    }
+}
