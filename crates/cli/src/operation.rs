@@ -1,0 +1,147 @@
+//! Following one operation from its first event to its last: progress for people, the events themselves for programs,
+//! and Ctrl-C as a request to cancel.
+
+use crate::{
+    client::{Client, ClientError, Events, Route},
+    error::CliError,
+    output::{Ui, progress::Tracker},
+};
+use banger_model::{
+    OpId, VmName,
+    api::op::{OpEvent, OpResult},
+};
+use hyper::Method;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Whether Ctrl-C asks the daemon to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    /// What builds up is undone; a second Ctrl-C leaves the daemon to it.
+    Cancels,
+    /// What takes down goes on without us.
+    Leaves,
+}
+
+/// Where the events go as JSON.
+pub(crate) enum Sink<'a> {
+    /// To standard output, as they come.
+    Stdout,
+    /// Into these lines, each marked with the VM, because several operations run at the same time.
+    Collected(&'a VmName, &'a mut Vec<String>),
+}
+
+/// An operation that runs.
+pub(crate) struct Operation<'a> {
+    /// How the user is spoken to.
+    pub(crate) ui: &'a Ui,
+    /// For cancelling.
+    pub(crate) client: &'a Client<'a>,
+    /// What Ctrl-C does.
+    pub(crate) interrupt: Interrupt,
+}
+
+impl Operation<'_> {
+    /// Follows it to its end on standard output and error. The events stay open for whoever needs the connection.
+    pub(crate) async fn follow(&self, events: &mut Events) -> Result<Option<OpResult>, CliError> {
+        self.follow_into(events, None, &mut Sink::Stdout).await
+    }
+
+    /// Follows it to its end.
+    ///
+    /// # Errors
+    /// [`CliError::Operation`] when it failed; [`CliError::Interrupted`] when the user did not want to wait.
+    pub(crate) async fn follow_into(
+        &self,
+        events: &mut Events,
+        label: Option<&str>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<OpResult>, CliError> {
+        let mut tracker = Tracker::new(self.ui, label);
+        let mut interrupts = self.interrupts()?;
+        let mut running: Option<(OpId, String)> = None;
+        let mut cancelled = false;
+        loop {
+            let line = tokio::select! {
+                line = events.next() => line?,
+                () = pressed(&mut interrupts) => {
+                    match &running {
+                        Some((op, what)) if !cancelled => {
+                            self.ui.say(&format!("cancelling {what}; press Ctrl-C again not to wait for it"));
+                            self.client.tell(Method::DELETE, &Route::new(["operations", &op.to_string()])).await?;
+                            cancelled = true;
+                        }
+                        _ => return Err(CliError::Interrupted),
+                    }
+                    continue;
+                }
+            };
+            let Some(line) = line else {
+                let what = running.map_or_else(|| "the operation".to_owned(), |(_, what)| what);
+                return Err(ClientError::NoEnd { what }.into());
+            };
+            if self.ui.json {
+                sink.take(self.ui, &line.text)?;
+            }
+            let Some(event) = line.event else { continue };
+            tracker.event(&event);
+            match event {
+                OpEvent::Begun { op, what, .. } => {
+                    self.ui.trace(|| format!("{op}: {what}"));
+                    running = Some((op, what));
+                }
+                OpEvent::Done { result } => return Ok(result.map(|result| *result)),
+                OpEvent::Failed { .. } if cancelled => return Err(CliError::Interrupted),
+                OpEvent::Failed { error } => return Err(CliError::Operation(Box::new(error))),
+                OpEvent::Stage(_) | OpEvent::Progress { .. } | OpEvent::Note { .. } => {}
+            }
+        }
+    }
+
+    fn interrupts(&self) -> Result<Option<Signal>, CliError> {
+        match self.interrupt {
+            Interrupt::Leaves => Ok(None),
+            Interrupt::Cancels => signal(SignalKind::interrupt())
+                .map(Some)
+                .map_err(|source| CliError::Setup { what: "the handling of Ctrl-C", source }),
+        }
+    }
+}
+
+async fn pressed(interrupts: &mut Option<Signal>) {
+    match interrupts {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+impl Sink<'_> {
+    fn take(&mut self, ui: &Ui, line: &str) -> Result<(), CliError> {
+        match self {
+            Self::Stdout => ui.print_line(line)?,
+            Self::Collected(vm, lines) => lines.push(marked(vm, line)),
+        }
+        Ok(())
+    }
+}
+
+/// The event with the VM's name in it.
+pub(crate) fn marked(vm: &VmName, line: &str) -> String {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) {
+        Ok(mut event) => {
+            event.insert("vm".into(), vm.as_str().into());
+            serde_json::Value::Object(event).to_string()
+        }
+        Err(_) => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_marked_with_their_vm() {
+        let vm: VmName = "box".parse().unwrap();
+        assert_eq!(marked(&vm, r#"{"event":"note","text":"x"}"#), r#"{"event":"note","text":"x","vm":"box"}"#);
+    }
+}

@@ -1,0 +1,150 @@
+//! How an operation shows itself while it runs: one live line per stage on a terminal, a plain line per stage elsewhere,
+//! nothing when the user wants quiet or JSON.
+
+use super::{Ui, age, clean};
+use banger_model::{
+    ByteSize,
+    api::op::{OpEvent, Stage, StageEvent},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::time::{Duration, Instant};
+
+/// A finished stage keeps its line when it took at least this long; the others would only be noise.
+const WORTH_A_LINE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(120);
+
+/// Shows one operation.
+pub(crate) struct Tracker<'a> {
+    ui: &'a Ui,
+    /// What the lines begin with when several operations run at the same time.
+    label: String,
+    stage: Option<Running>,
+}
+
+struct Running {
+    event: StageEvent,
+    since: Instant,
+    amount: String,
+    bar: Option<ProgressBar>,
+}
+
+impl<'a> Tracker<'a> {
+    /// Nothing is shown before the first stage.
+    pub(crate) fn new(ui: &'a Ui, label: Option<&str>) -> Self {
+        let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
+        Self { ui, label, stage: None }
+    }
+
+    /// Shows what an event tells.
+    pub(crate) fn event(&mut self, event: &OpEvent) {
+        match event {
+            OpEvent::Stage(stage) => self.begin(stage.clone()),
+            OpEvent::Progress { done, total } => self.advance(*done, *total),
+            OpEvent::Note { text } => self.ui.say(&format!("{}{}", self.label, clean::line(text))),
+            OpEvent::Begun { .. } => {}
+            OpEvent::Done { .. } | OpEvent::Failed { .. } => self.end_stage(),
+        }
+    }
+
+    fn begin(&mut self, event: StageEvent) {
+        self.end_stage();
+        if self.ui.quiet || self.ui.json {
+            return;
+        }
+        let bar = if self.ui.is_live {
+            let bar = self.ui.live.add(ProgressBar::new_spinner());
+            // The template is a constant; the spinner alone is a fair second best.
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.set_message(format!("{}{}", self.label, doing(&event)));
+            bar.enable_steady_tick(TICK);
+            Some(bar)
+        } else {
+            self.ui.say(&format!("{}{}", self.label, doing(&event)));
+            None
+        };
+        self.stage = Some(Running { event, since: Instant::now(), amount: String::new(), bar });
+    }
+
+    fn advance(&mut self, done: u64, total: Option<u64>) {
+        let Some(stage) = &mut self.stage else { return };
+        stage.amount = amount(stage.event.stage, done, total);
+        if let Some(bar) = &stage.bar {
+            bar.set_message(format!("{}{} {}", self.label, doing(&stage.event), stage.amount));
+        }
+    }
+
+    fn end_stage(&mut self) {
+        let Some(Running { event, since, amount, bar: Some(bar) }) = self.stage.take() else { return };
+        bar.finish_and_clear();
+        self.ui.live.remove(&bar);
+        let elapsed = since.elapsed();
+        if elapsed >= WORTH_A_LINE {
+            let amount = if amount.is_empty() { amount } else { format!("{amount}, ") };
+            self.ui.say(&format!("{}{} ({amount}{})", self.label, doing(&event), age::took(elapsed)));
+        }
+    }
+}
+
+impl Drop for Tracker<'_> {
+    /// Leaves no live line behind, whichever way the operation's reader ends.
+    fn drop(&mut self) {
+        if let Some(Running { bar: Some(bar), .. }) = self.stage.take() {
+            bar.finish_and_clear();
+            self.ui.live.remove(&bar);
+        }
+    }
+}
+
+/// A stage in words.
+fn doing(event: &StageEvent) -> String {
+    let words = match event.stage {
+        Stage::Wait => "waiting for another operation",
+        Stage::Resolve => "resolving",
+        Stage::Fetch => "fetching",
+        Stage::Build => "building",
+        Stage::Convert => "converting",
+        Stage::Kernel => "getting the kernel",
+        Stage::Probe => "finding out which VMM works here",
+        Stage::Disks => "making disks",
+        Stage::Network => "setting up the network",
+        Stage::Vmm => "starting the VMM",
+        Stage::Boot => "booting",
+        Stage::Shutdown => "shutting down",
+        Stage::Remove => "cleaning up",
+    };
+    if event.detail.is_empty() { words.to_owned() } else { format!("{words} {}", clean::line(&event.detail)) }
+}
+
+/// How far a stage is: bytes where a stage moves bytes, steps elsewhere.
+fn amount(stage: Stage, done: u64, total: Option<u64>) -> String {
+    let bytes = matches!(stage, Stage::Fetch | Stage::Convert | Stage::Kernel | Stage::Disks);
+    let say = |n: u64| if bytes { ByteSize(n).to_string() } else { n.to_string() };
+    match total {
+        // A source may announce less than it sends; a total that was passed says nothing.
+        Some(total) if total >= done => format!("{} of {}", say(done), say(total)),
+        Some(_) | None => say(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_in_words() {
+        let stage = |stage, detail: &str| doing(&StageEvent { stage, detail: detail.into() });
+        assert_eq!(stage(Stage::Fetch, "docker://h.example/dev:1"), "fetching docker://h.example/dev:1");
+        assert_eq!(stage(Stage::Boot, ""), "booting");
+        assert_eq!(stage(Stage::Build, "x\x1b[2J"), "building x\\u{1b}[2J");
+    }
+
+    #[test]
+    fn amounts() {
+        assert_eq!(amount(Stage::Fetch, 1 << 20, Some(3 << 20)), "1 MiB of 3 MiB");
+        assert_eq!(amount(Stage::Fetch, 4 << 20, Some(3 << 20)), "4 MiB");
+        assert_eq!(amount(Stage::Build, 3, Some(200)), "3 of 200");
+        assert_eq!(amount(Stage::Build, 3, None), "3");
+    }
+}
