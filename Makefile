@@ -1,0 +1,61 @@
+# The one door: `make` shows what there is. Everything works in a fresh clone, as root and as an ordinary user.
+
+SHELL := /bin/sh
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PREFIX ?= $(HOME)/.local
+
+# The agent runs alone in guests of any make, so it carries its own C library.
+AGENT_TARGET := x86_64-unknown-linux-gnu
+AGENT := $(TARGET)/$(AGENT_TARGET)/guest/banger-agent
+
+# Boots under emulation keep one core busy for four seconds each.
+TEST_THREADS ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test setup-bench build agent release run test check bench install clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install the Debian packages that banger needs (says which; nothing when all are there)
+	@scripts/setup run
+
+setup-test:
+	@scripts/setup test
+
+setup-bench:
+	@scripts/setup bench
+
+build: setup agent ## Build everything, side by side, into target/debug
+	@timeout -k 30 30m $(CARGO) build
+	@install -m 755 $(AGENT) $(TARGET)/debug/banger-agent
+
+agent:
+	@RUSTFLAGS="-C target-feature=+crt-static" timeout -k 30 30m \
+		$(CARGO) build -p banger-agent --profile guest --target $(AGENT_TARGET)
+
+release: setup agent ## The same, optimised, into target/release
+	@timeout -k 30 60m $(CARGO) build --release
+	@install -m 755 $(AGENT) $(TARGET)/release/banger-agent
+
+run: build ## Boot a disposable Linux machine and run a command in it
+	$(TARGET)/debug/banger vm run --rm -- uname -a
+
+test: setup-test build ## Run every test that this machine can run, real boots included
+	timeout -k 60 80m $(CARGO) test --workspace --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+check: setup-test ## Format, lints, the walls between crates, and the tests that boot nothing
+	$(CARGO) fmt --all --check
+	timeout -k 30 30m $(CARGO) clippy -q --workspace --all-targets -- -D warnings
+	timeout -k 30 10m $(CARGO) run -q -p xtask -- walls
+	timeout -k 30 30m $(CARGO) test -q --workspace --lib --bins
+
+bench: setup-bench release ## Print how fast and how small, each beside its comparison in the same run
+	timeout -k 60 60m $(CARGO) run -q --release -p banger-e2e --bin bench
+
+install: release ## Install into PREFIX (~/.local unless given), with manual pages and completions
+	scripts/install $(TARGET)/release $(PREFIX)
+
+clean: ## Remove what was built, and the test fixtures with it
+	$(CARGO) clean
