@@ -1,4 +1,7 @@
 //! What this host can and cannot do.
+//!
+//! `GET` looks and answers at once; `POST` is an operation that tells each [`Check`] as an event, boots a throwaway VM as the
+//! last of them, and leaves the [`DoctorReport`]. That VM goes away with the operation, whatever becomes of the client.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +33,7 @@ pub struct Check {
     pub fix: Option<String>,
 }
 
-/// All checks.
+/// All checks. That some failed is no failure of the examination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DoctorReport {

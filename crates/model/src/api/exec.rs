@@ -4,8 +4,10 @@ use crate::wire::guest::{ExitStatus, TtySize};
 use serde::{Deserialize, Serialize};
 
 /// A command. With `Connection: upgrade` and `Upgrade: banger-exec/1` the answer is `101`, and the connection carries
-/// [`crate::wire::Frame`]s on [`super::EXEC_CHANNEL`]: the daemon sends `Accept(Started)`, data and `Exit`; the client sends
-/// stdin data, `Eof`, `Control` and credit. Without the upgrade the answer is [`ExecEvent`]s, one JSON object a line.
+/// [`crate::wire::Frame`]s on [`super::EXEC_CHANNEL`]: the daemon sends `Accept(Started)`, data, and `Exit` as the last, or
+/// `Refuse` when the command was lost with its VM; the client sends stdin data, `Eof`, `Control` and credit. What can be
+/// known before the command runs is an ordinary answer instead of the `101`. A client that closes the connection takes its
+/// command with it, unless it was detached. Without the upgrade the answer is [`ExecEvent`]s, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ExecRequest {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `GET /daemon`, `POST /daemon/stop` | | [`daemon::DaemonInfo`] |
 //! | `GET /doctor` | | [`doctor::DoctorReport`] |
+//! | `POST /doctor` | | events, a `check` for each |
 //! | `GET /openapi.json` | | the OpenAPI document |
 //! | `GET /vms`, `GET /vms/NAME` | | [`vm::VmList`], [`vm::VmView`] |
 //! | `POST /vms` | [`vm::CreateVm`] | events |

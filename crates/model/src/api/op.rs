@@ -1,6 +1,7 @@
 //! Operations and what is heard of them while they run.
 
 use super::{
+    doctor::{Check, DoctorReport},
     error::ErrorBody,
     image::{ImageView, KernelView},
     vm::VmView,
@@ -32,6 +33,8 @@ pub enum OpEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
+    /// What an examination of the host found, as soon as it is known.
+    Check(Check),
     /// Something the user should know, which stops nothing.
     Note {
         /// One line.
@@ -119,6 +122,8 @@ pub enum OpResult {
     Image(ImageView),
     /// The kernel.
     Kernel(KernelView),
+    /// All that an examination of the host found.
+    Doctor(DoctorReport),
 }
 
 /// An operation that is open.

@@ -14,6 +14,9 @@ pub const HEADER_LEN: usize = 9;
 pub const MAX_DATA: usize = 32 * 1024;
 /// What each stream of a channel may have in flight before the first [`Body::Credit`], in bytes.
 pub const INITIAL_WINDOW: u32 = 256 * 1024;
+/// What a consumer may have allowed and not yet been sent, in bytes. More credit than that breaks the protocol: whoever
+/// forwards the stream must hold what its other end does not read.
+pub const MAX_WINDOW: u32 = 1024 * 1024;
 
 /// A message on one channel of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +46,7 @@ pub enum Body {
     Open(Box<Request>),
     /// Guest to host: it was begun, or (for a call) done.
     Accept(Box<Reply>),
-    /// Guest to host: it was not begun. The channel is over.
+    /// Guest to host: it was not begun. Daemon to client, after an accept: it was lost. The channel is over.
     Refuse(Refusal),
     /// Bytes of a stream.
     Data(Stream, Bytes),

@@ -86,7 +86,8 @@ pub struct GuestNetwork {
 /// A command to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct Exec {
-    /// The program and its arguments; the program is looked up in the `PATH` of `env` when it has no slash.
+    /// The program and its arguments; the program is looked up in the `PATH` of `env` when it has no slash. Empty: the
+    /// user's login shell, else `/bin/sh`, as a login shell.
     pub argv: Vec<String>,
     /// `NAME=VALUE`, complete but for what the agent adds when missing: `PATH`, `HOME`, `USER` and, with a terminal, `TERM`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
