@@ -4,5 +4,6 @@ pub mod cancel;
 pub mod initramfs;
 pub mod kernel;
 pub mod progress;
+pub mod source;
 pub mod store;
 mod tool;

@@ -55,9 +55,8 @@ impl<W: Write> Archive<W> {
         let name_size = u32::try_from(entry.name.len() + 1).map_err(|_| too_large())?;
         self.entries += 1;
         let links = if entry.mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
-        let fields = [
-            self.entries, entry.mode, 0, 0, links, 0, size, 0, 0, entry.device.0, entry.device.1, name_size, 0,
-        ];
+        let fields =
+            [self.entries, entry.mode, 0, 0, links, 0, size, 0, 0, entry.device.0, entry.device.1, name_size, 0];
         write!(self.out, "070701")?;
         for field in fields {
             write!(self.out, "{field:08x}")?;

@@ -62,7 +62,9 @@ pub(crate) fn download(
             progress.bytes(here, Some(package.size));
         }
     });
-    downloaded.map_err(|error| tool_error(error, |source| CatalogError::Download { package: package.name.clone(), source }))?;
+    downloaded.map_err(|error| {
+        tool_error(error, |source| CatalogError::Download { package: package.name.clone(), source })
+    })?;
     let Some((path, length)) = largest_file(folder) else {
         return Err(CatalogError::NothingDownloaded { package: package.name.clone() });
     };

@@ -88,7 +88,9 @@ pub enum CatalogError {
     #[error("apt is not installed: `kernel import` takes a kernel of any other source")]
     NoApt,
     /// Apt does not know the package.
-    #[error("apt's lists do not have {package}: run `apt-get update` as root; on another system than Debian use `kernel import`")]
+    #[error(
+        "apt's lists do not have {package}: run `apt-get update` as root; on another system than Debian use `kernel import`"
+    )]
     NotListed {
         /// The package.
         package: String,

@@ -87,8 +87,7 @@ impl Staging {
 }
 
 pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
-    let _sweeping =
-        locked(parent, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", parent))?;
+    let _sweeping = locked(parent, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", parent))?;
     let entries = fs::read_dir(parent).map_err(StoreError::io("read the folder", parent))?;
     let (mut swept, mut failure) = (0, None);
     for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
@@ -108,7 +107,11 @@ fn sweep_one(path: &PathBuf) -> io::Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => drop(other?),
     }
-    if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    if path.is_dir() {
+        fs::remove_dir_all(path)?
+    } else {
+        fs::remove_file(path)?
+    }
     Ok(true)
 }
 
