@@ -2,18 +2,18 @@
 
 use crate::{
     config::ConfigFile,
-    db::{Db, OperationRow, VmRow},
+    db::{Db, DbError, OperationRow, VmRow},
     host::Host,
     host_facts::HostFacts,
     leases::Leases,
     op::Operations,
-    prepare::Prepare,
+    prepare::{Prepare, Users},
     reconcile,
     slots::{Slot, Slots},
     verbs::VerbError,
 };
 use banger_model::{
-    VmId, VmName,
+    Digest, VmId, VmName,
     api::vm::{OpenOp, RunningVm, VmView},
     paths::Paths,
     vm::{self, Denied, Status, Verb},
@@ -84,6 +84,24 @@ impl App {
     /// The VM of that name, which must be there.
     pub(crate) async fn named(&self, name: &VmName) -> Result<VmRow, VerbError> {
         self.db.vm_named(name).await?.ok_or_else(|| VerbError::NotFound(name.to_string()))
+    }
+
+    /// Which VMs need which image.
+    pub(crate) async fn image_users(&self) -> Result<Users, DbError> {
+        self.users(|vm| vm.spec.image_digest).await
+    }
+
+    /// Which VMs need which kernel.
+    pub(crate) async fn kernel_users(&self) -> Result<Users, DbError> {
+        self.users(|vm| vm.spec.kernel_digest).await
+    }
+
+    async fn users(&self, of: impl Fn(&VmRow) -> Digest) -> Result<Users, DbError> {
+        let mut users = Users::new();
+        for vm in self.db.vms().await? {
+            users.entry(of(&vm)).or_default().push(vm.name);
+        }
+        Ok(users)
     }
 
     /// The VM and its slot, if its status admits the verb. Denies at once while an operation is open; waits for the slot

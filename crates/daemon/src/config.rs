@@ -98,9 +98,8 @@ impl ConfigFile {
     /// What is configured now; nothing when there is no file.
     pub(crate) fn load(&self) -> Result<Config, ConfigError> {
         match std::fs::read_to_string(&self.0) {
-            Ok(text) => {
-                toml::from_str(&text).map_err(|source| ConfigError::Parse { path: self.0.clone(), source: source.into() })
-            }
+            Ok(text) => toml::from_str(&text)
+                .map_err(|source| ConfigError::Parse { path: self.0.clone(), source: source.into() }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
             Err(source) => Err(ConfigError::Read { path: self.0.clone(), source }),
         }

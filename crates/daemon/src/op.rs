@@ -6,7 +6,7 @@
 
 use banger_model::{
     OpId,
-    api::op::{OpEvent, OperationView, Stage, StageEvent},
+    api::op::{OpEvent, OperationView, Stage, StageEvent, VmPlan},
 };
 use std::{
     collections::BTreeMap,
@@ -15,8 +15,11 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Events that may wait for a slow client. Progress beyond that is dropped; nothing else is.
-const QUEUE: usize = 64;
+/// Events that may wait for a slow client. An operation has a few dozen stages and notes at most, so a client that does
+/// not read at all cannot hold one up.
+const QUEUE: usize = 1024;
+/// Of these, how many may be taken by progress: what does not fit is dropped, since the next one says more.
+const PROGRESS_QUEUE: usize = 64;
 
 /// What an operation knows of itself.
 #[derive(Debug, Clone)]
@@ -113,23 +116,35 @@ impl OpCx {
     }
 
     /// Another stage begins.
-    pub(crate) async fn stage(&self, stage: Stage, detail: impl Into<String>) {
+    pub(crate) fn stage(&self, stage: Stage, detail: impl Into<String>) {
         let event = StageEvent { stage, detail: detail.into() };
         tracing::info!(stage = ?event.stage, detail = event.detail, "stage");
         *self.shared.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
-        let _ = self.events.send(OpEvent::Stage(event)).await;
+        self.tell(OpEvent::Stage(event));
     }
 
     /// How far the stage is. Dropped when the client is slow.
     pub(crate) fn progress(&self, done: u64, total: Option<u64>) {
-        let _ = self.events.try_send(OpEvent::Progress { done, total });
+        if self.events.capacity() > QUEUE - PROGRESS_QUEUE {
+            self.tell(OpEvent::Progress { done, total });
+        }
     }
 
     /// Something the user should know.
-    pub(crate) async fn note(&self, text: impl Into<String>) {
+    pub(crate) fn note(&self, text: impl Into<String>) {
         let text = text.into();
         tracing::info!(text, "note");
-        let _ = self.events.send(OpEvent::Note { text }).await;
+        self.tell(OpEvent::Note { text });
+    }
+
+    /// What the VM will be made of.
+    pub(crate) fn plan(&self, plan: VmPlan) {
+        self.tell(OpEvent::Plan(plan));
+    }
+
+    /// A client that has gone, or never reads, misses what it is told.
+    fn tell(&self, event: OpEvent) {
+        let _ = self.events.try_send(event);
     }
 
     /// The last word.
@@ -172,7 +187,7 @@ mod tests {
         let operations = Operations::default();
         let id = crate::clock::new_op();
         let (cx, mut events) = operations.begin(id, "create box".into());
-        cx.stage(Stage::Fetch, "x").await;
+        cx.stage(Stage::Fetch, "x");
         assert_eq!(operations.list()[0].stage.as_ref().unwrap().stage, Stage::Fetch);
         assert!(operations.cancel(id));
         assert_eq!(cx.cancellable(std::future::pending::<()>()).await, Err(Cancelled));

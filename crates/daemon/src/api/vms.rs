@@ -51,7 +51,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, op: Op, Json(request): J
 async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
     let start = request.start;
     let (mut vm, lease) = verbs::create::create(&app, request, &cx).await?;
-    cx.note(spec_line(&vm)).await;
+    cx.note(spec_line(&vm));
     if start {
         let name = vm.name.clone();
         vm = match verbs::start::start(&app, &name, &cx).await {

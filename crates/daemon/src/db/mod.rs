@@ -10,7 +10,7 @@ mod operations;
 mod vms;
 
 pub(crate) use operations::OperationRow;
-pub(crate) use vms::{BootRow, NewVm, VmRow};
+pub(crate) use vms::{BootRow, Intent, NewVm, VmRow};
 
 use rusqlite::Connection;
 use std::{

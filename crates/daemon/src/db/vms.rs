@@ -52,7 +52,8 @@ pub(crate) struct NewVm {
     pub(crate) rm: bool,
 }
 
-const SELECT: &str = "SELECT id, name, target, spec, created_ms, boots, rm, boot, last_end, op, verb, direction, begun_ms
+const SELECT: &str =
+    "SELECT id, name, target, spec, created_ms, boots, rm, boot, last_end, op, verb, direction, begun_ms
     FROM vms LEFT JOIN operations ON vm = id";
 
 /// A unit enum as the text that serde gives it.

@@ -3,10 +3,6 @@
 //! [`Host`] has two implementations: [`real`] with files and processes, and, in tests, one that models their dependencies.
 //! `ensure` and `remove` are idempotent and say whether they changed anything. Nothing here decides what a VM should own.
 
-#[cfg(test)]
-pub(crate) mod fake;
-pub(crate) mod real;
-
 use crate::{
     db::{BootRow, VmRow},
     guest::Session,
@@ -60,13 +56,13 @@ pub(crate) enum HostError {
     #[error("{resource} of the VM: {path}")]
     File { resource: Resource, path: PathBuf, source: std::io::Error },
     #[error("{resource} of the VM")]
-    Disk { resource: Resource, source: banger_image::DiskError },
+    Disk { resource: Resource, source: crate::pending_image::DiskError },
     #[error("the kernel's files")]
     Kernel { source: banger_image::kernel::KernelError },
     #[error("starting the VMM")]
     Launch { source: banger_vmm::LaunchError },
     #[error("ending the VMM")]
-    Kill { source: banger_vmm::KillError },
+    Kill { source: banger_vmm::process::ProcessError },
     #[error("starting the user-mode network: {reason}")]
     UserNet { reason: String, log: Vec<String> },
     #[error("a task on the host ended without an answer")]
@@ -140,7 +136,7 @@ pub(crate) trait Host: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChooseError {
     #[error("no VMM can run it here")]
-    None { source: banger_vmm::ChooseError },
+    None { source: banger_vmm::process::ProcessError },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

@@ -91,13 +91,7 @@ async fn observe(app: &App, id: VmId, row: Option<&VmRow>) -> Fact {
     Fact { intent, present, agent_answers }
 }
 
-async fn take_down(
-    app: &App,
-    id: VmId,
-    row: Option<&VmRow>,
-    target: Target,
-    reason: EndReason,
-) -> Result<(), DbError> {
+async fn take_down(app: &App, id: VmId, row: Option<&VmRow>, target: Target, reason: EndReason) -> Result<(), DbError> {
     let left = apply::down(app.host.as_ref(), id, target).await;
     if let Some(row) = row
         && row.boot.is_some()

@@ -82,10 +82,7 @@ pub(crate) fn decide(fact: &Fact) -> Decision {
 
 /// Whether the table needs to know if the agent answers.
 pub(crate) fn needs_agent(intent: &Intent) -> bool {
-    matches!(
-        intent.open,
-        Some(OpenOperation { verb: Verb::Start | Verb::Restart, direction: Direction::Forward })
-    )
+    matches!(intent.open, Some(OpenOperation { verb: Verb::Start | Verb::Restart, direction: Direction::Forward }))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(crate) struct LeftOver {
 /// Builds up to `target`. Stops at the first failure; what is there by then stays until somebody goes down.
 pub(crate) async fn up(host: &dyn Host, vm: &VmRow, target: Target, cx: &OpCx) -> Result<(), HostError> {
     for resource in resource::up_to(target) {
-        cx.stage(stage_of(resource), "").await;
+        cx.stage(stage_of(resource), "");
         let change = host.ensure(vm, resource, cx).await?;
         tracing::debug!(vm = %vm.id, %resource, ?change, "ensured");
     }

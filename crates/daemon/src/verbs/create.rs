@@ -3,13 +3,13 @@
 use super::{VerbError, apply};
 use crate::{
     App,
-    leases::Lease,
     db::{Intent, NewVm, OperationRow, VmRow},
+    leases::Lease,
     op::OpCx,
 };
 use banger_model::{
     ByteSize, VmName,
-    api::vm::CreateVm,
+    api::{op::VmPlan, vm::CreateVm},
     spec::VmSpec,
     vm::{Target, Verb},
 };
@@ -21,23 +21,19 @@ const NAME_TRIES: u32 = 64;
 pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(VmRow, Option<Lease>), VerbError> {
     // 1. validate
     let wanted = app.config.load()?.resolve(&request, &app.host_facts)?;
-    if let Some(name) = &request.name
-        && app.db.vm_named(name).await?.is_some()
-    {
-        return Err(VerbError::NameTaken(name.clone()));
-    }
+    let name = free_name(app, request.name.as_ref()).await?;
+    cx.plan(VmPlan { name: name.clone(), vcpu: wanted.vcpu, memory: wanted.memory, disk: wanted.disk });
 
     // 2. prepare
-    let image = app.prepare.image(&wanted.image, cx).await?;
-    let kernel = app.prepare.kernel(&wanted.kernel, cx).await?;
+    let (image_digest, kernel_digest, keep) = app.prepare.for_create(&wanted.image, &wanted.kernel, cx).await?;
     let spec = VmSpec {
         vcpu: wanted.vcpu,
         memory: wanted.memory,
         disk: wanted.disk,
         image: wanted.image,
-        image_digest: image.digest,
+        image_digest,
         kernel: wanted.kernel,
-        kernel_digest: kernel,
+        kernel_digest,
         vmm: wanted.vmm,
         net: wanted.net,
     };
@@ -47,7 +43,9 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
     let slot = app.slots.lock(id).await;
     // Before the row: a VM on record that nobody holds would be removed.
     let lease = request.rm.then(|| app.leases.take(id));
-    intend(app, id, request.name, spec, request.rm, cx).await?;
+    let vm = NewVm { id, name, spec, created_ms: crate::clock::now_ms(), rm: request.rm };
+    intend(app, vm, request.name.is_none(), cx).await?;
+    drop(keep);
     let vm = app.row(id).await?;
 
     // 4. apply
@@ -67,23 +65,31 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
     Ok((app.row(id).await?, lease))
 }
 
-async fn intend(
-    app: &App,
-    id: banger_model::VmId,
-    name: Option<VmName>,
-    spec: VmSpec,
-    rm: bool,
-    cx: &OpCx,
-) -> Result<(), VerbError> {
-    let created_ms = crate::clock::now_ms();
+/// The name asked for, or one that nobody has: told to the client before the work, and made sure of with the intent.
+async fn free_name(app: &App, asked: Option<&VmName>) -> Result<VmName, VerbError> {
+    if let Some(name) = asked {
+        return match app.db.vm_named(name).await? {
+            Some(_) => Err(VerbError::NameTaken(name.clone())),
+            None => Ok(name.clone()),
+        };
+    }
     for _ in 0..NAME_TRIES {
         let [a, b, ..] = crate::clock::entropy();
-        let chosen = name.clone().unwrap_or_else(|| VmName::generate(u64::from_le_bytes([a, b, 0, 0, 0, 0, 0, 0])));
-        let vm = NewVm { id, name: chosen.clone(), spec: spec.clone(), created_ms, rm };
-        match app.db.intend_create(vm, OperationRow::begin(cx.id(), Verb::Create)).await? {
+        let name = VmName::generate(u64::from_le_bytes([a, b, 0, 0, 0, 0, 0, 0]));
+        if app.db.vm_named(&name).await?.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(VerbError::NoName(NAME_TRIES))
+}
+
+/// Writes it down. A generated name that somebody took meanwhile is replaced by another.
+async fn intend(app: &App, mut vm: NewVm, generated: bool, cx: &OpCx) -> Result<(), VerbError> {
+    for _ in 0..NAME_TRIES {
+        match app.db.intend_create(vm.clone(), OperationRow::begin(cx.id(), Verb::Create)).await? {
             Intent::Written => return Ok(()),
-            Intent::NameTaken if name.is_some() => return Err(VerbError::NameTaken(chosen)),
-            Intent::NameTaken => continue,
+            Intent::NameTaken if !generated => return Err(VerbError::NameTaken(vm.name)),
+            Intent::NameTaken => vm.name = free_name(app, None).await?,
         }
     }
     Err(VerbError::NoName(NAME_TRIES))

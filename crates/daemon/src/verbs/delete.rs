@@ -23,7 +23,7 @@ pub(crate) async fn delete(app: &App, name: &VmName, force: bool, cx: &OpCx) -> 
     app.db.intend(vm.id, Target::Absent, OperationRow::begin(cx.id(), Verb::Delete), None).await?;
 
     // 4. apply
-    cx.stage(Stage::Remove, "").await;
+    cx.stage(Stage::Remove, "");
     let left = apply::down(app.host.as_ref(), vm.id, Target::Absent).await;
     if !left.is_empty() {
         return Err(VerbError::LeftOver { name: vm.name, left });

@@ -17,7 +17,7 @@ pub(crate) async fn restart(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow
     let (vm, slot) = app.admit(name, Verb::Restart).await?;
 
     // 2. prepare
-    app.prepare.initramfs(&vm.spec.kernel_digest, cx).await?;
+    app.prepare.initramfs(&vm.spec.kernel_digest).await?;
     let boot = start::choose(app, &vm, cx).await?;
 
     // 3. intend

@@ -23,7 +23,7 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
     app.host_facts.check_memory(vm.spec.memory)?;
 
     // 2. prepare
-    app.prepare.initramfs(&vm.spec.kernel_digest, cx).await?;
+    app.prepare.initramfs(&vm.spec.kernel_digest).await?;
     let boot = choose(app, &vm, cx).await?;
 
     // 3. intend
@@ -44,14 +44,10 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
 
 /// Which VMM, with one line for the user when it is not the best there is.
 pub(super) async fn choose(app: &App, vm: &VmRow, cx: &OpCx) -> Result<BootRow, VerbError> {
-    cx.stage(Stage::Probe, "").await;
-    let boot = app
-        .host
-        .choose(vm, cx)
-        .await
-        .map_err(|source| VerbError::Choose { name: vm.name.clone(), source })?;
+    cx.stage(Stage::Probe, "");
+    let boot = app.host.choose(vm, cx).await.map_err(|source| VerbError::Choose { name: vm.name.clone(), source })?;
     if boot.accel == banger_model::spec::Accel::Tcg {
-        cx.note(boot.reason.clone()).await;
+        cx.note(boot.reason.clone());
     }
     Ok(boot)
 }
@@ -66,14 +62,13 @@ pub(super) enum Failure {
 /// Builds up to running and waits for the agent.
 pub(super) async fn bring_up(app: &App, vm: &VmRow, cx: &OpCx) -> Result<(), Failure> {
     apply::up(app.host.as_ref(), vm, Target::Running, cx).await.map_err(Failure::Host)?;
-    cx.stage(Stage::Boot, "").await;
+    cx.stage(Stage::Boot, "");
     let facts = app.host.boot(vm, cx).await.map_err(Failure::Boot)?;
     for warning in &facts.warnings {
-        cx.note(format!("{}: {warning}", vm.name)).await;
+        cx.note(format!("{}: {warning}", vm.name));
     }
     let Some(boot) = vm.boot.clone() else { return Err(Failure::Host(HostError::NoBoot)) };
-    let boot =
-        BootRow { kernel_release: facts.kernel, boot_id: facts.boot_id, warnings: facts.warnings, ..boot };
+    let boot = BootRow { kernel_release: facts.kernel, boot_id: facts.boot_id, warnings: facts.warnings, ..boot };
     app.db.note_boot(vm.id, boot).await.map_err(Failure::Db)
 }
 

@@ -41,13 +41,13 @@ pub(crate) async fn stop(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Res
 pub(super) async fn take_down(app: &App, vm: &VmRow, verb: Verb, cx: &OpCx) -> Result<(), VerbError> {
     let in_order = match verb {
         Verb::Stop | Verb::Restart => {
-            cx.stage(Stage::Shutdown, "").await;
+            cx.stage(Stage::Shutdown, "");
             // A stop that is cancelled goes on at once, as a kill.
             cx.cancellable(app.host.shutdown(vm)).await.unwrap_or(false)
         }
         _ => false,
     };
-    cx.stage(Stage::Remove, "").await;
+    cx.stage(Stage::Remove, "");
     let left = apply::down(app.host.as_ref(), vm.id, Target::Stopped).await;
     if vm.boot.is_some() {
         let reason = if in_order { EndReason::Stopped } else { EndReason::Killed };

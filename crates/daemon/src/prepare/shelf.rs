@@ -1,0 +1,79 @@
+//! One kind of shared thing: its running jobs and the locks of its names.
+
+use super::{
+    PrepareError,
+    names::Names,
+    seen::{Relay, Seen, Witness},
+    shared::SharedRuns,
+};
+use crate::op::OpCx;
+use banger_image::{cancel::Cancel, progress::Progress};
+use banger_model::api::op::Stage;
+use std::{fmt::Display, hash::Hash, sync::Arc};
+use tokio::sync::OwnedMutexGuard;
+
+/// Jobs `J` on things called `N` that make a `V` or fail with an `E`.
+pub(super) struct Shelf<J, N, V, E> {
+    runs: Arc<SharedRuns<J, Seen, Outcome<V, E>>>,
+    names: Arc<Names<N>>,
+}
+
+/// Nothing when the work was told to end before it began.
+type Outcome<V, E> = Option<Result<V, Arc<E>>>;
+
+impl<J: Eq + Hash, N, V, E> Default for Shelf<J, N, V, E> {
+    fn default() -> Self {
+        Self { runs: Arc::default(), names: Arc::default() }
+    }
+}
+
+impl<J, N, V, E> Shelf<J, N, V, E>
+where
+    J: Eq + Hash + Clone + Send + Sync + 'static,
+    N: Eq + Hash + Clone + Display + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    PrepareError: From<Arc<E>>,
+{
+    /// Joins the run of `job`, which works on `name`, or begins it; tells `cx` how it goes. The work has the name's lock.
+    pub(super) async fn share(
+        &self,
+        job: J,
+        name: N,
+        stage_of: fn(&str) -> Stage,
+        cx: &OpCx,
+        work: impl FnOnce(&dyn Progress, &Cancel) -> Result<V, E> + Send + 'static,
+    ) -> Result<V, PrepareError> {
+        let subject = name.to_string();
+        let names = Arc::clone(&self.names);
+        let runtime = tokio::runtime::Handle::current();
+        let mut relay = Relay::default();
+        let run = self.runs.join(
+            job,
+            move |token, reporter| {
+                let witness = Witness::new(reporter, stage_of);
+                let lock = runtime.block_on(token.run_until_cancelled(names.lock(&name)))?;
+                let cancel = Cancel::new();
+                let told = cancel.clone();
+                let telling = runtime.spawn(async move {
+                    token.cancelled().await;
+                    told.cancel();
+                });
+                let outcome = work(&witness, &cancel);
+                telling.abort();
+                drop(lock);
+                Some(outcome.map_err(Arc::new))
+            },
+            |seen| relay.pass(&seen, cx),
+        );
+        match cx.abandonable(run).await? {
+            Some(Some(outcome)) => Ok(outcome?),
+            Some(None) | None => Err(PrepareError::Task { subject }),
+        }
+    }
+
+    /// The lock of a name, for what is not a shared run.
+    pub(super) async fn lock(&self, name: &N, cx: &OpCx) -> Result<OwnedMutexGuard<()>, PrepareError> {
+        Ok(cx.abandonable(self.names.lock(name)).await?)
+    }
+}
