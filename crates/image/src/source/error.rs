@@ -1,5 +1,6 @@
 //! What can go wrong with an image's source.
 
+use super::InvalidImage;
 use crate::cancel::Cancelled;
 use banger_model::{Digest, ImageRef};
 use std::io;
@@ -21,6 +22,14 @@ pub enum SourceError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// It was found, but cannot be used.
+    #[error("{subject} is not a usable image")]
+    Image {
+        /// The image, as a file, folder or reference.
+        subject: String,
+        /// Why.
+        source: InvalidImage,
     },
     /// A layer is not what it should be, or broke off.
     #[error("{subject} is not usable")]
@@ -86,7 +95,10 @@ impl SourceError {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => SourceErrorKind::NotFound,
             Self::File { .. } => SourceErrorKind::Unavailable,
-            Self::Unsupported { .. } | Self::Layer { .. } | Self::NoLayer { .. } => SourceErrorKind::Invalid,
+            Self::Image { source: InvalidImage::NoTag { .. }, .. } => SourceErrorKind::NotFound,
+            Self::Unsupported { .. } | Self::Image { .. } | Self::Layer { .. } | Self::NoLayer { .. } => {
+                SourceErrorKind::Invalid
+            }
             Self::Cancelled => SourceErrorKind::Cancelled,
         }
     }

@@ -13,16 +13,26 @@
 //! the end, past what a decoder wants, and make nothing visible before. Readers are independent of each other; give each a
 //! thread of its own and large buffers (256 KiB or more), so that hashing runs beside unpacking.
 
+mod archive;
+mod docker_archive;
 mod error;
+mod invalid;
+mod layout;
+mod oci;
 mod rootfs;
+mod section;
 mod verify;
 
 pub use error::{LayerError, SourceError, SourceErrorKind};
+pub use invalid::InvalidImage;
 
 use crate::cancel::Cancel;
 use crate::progress::Progress;
+use archive::Archive;
 use banger_model::api::image::ImageConfig;
 use banger_model::{Digest, ImageRef};
+use layout::Layout;
+use oci::{Blobs, Described};
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use verify::{Expected, Verified};
@@ -45,6 +55,28 @@ pub enum Encoding {
     Zstd,
     /// As xz(1) writes it.
     Xz,
+}
+
+impl Encoding {
+    /// What the first bytes of a stream announce. Six are enough.
+    fn detect(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            _ => Self::None,
+        }
+    }
+
+    /// The name people know it by.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+            Self::Xz => Some("xz"),
+        }
+    }
 }
 
 /// One layer of an image.
@@ -74,6 +106,8 @@ pub struct Resolved {
 #[derive(Debug)]
 enum Origin {
     Rootfs(rootfs::Rootfs),
+    Layout(Layout),
+    DockerArchive(docker_archive::DockerArchive),
 }
 
 /// Finds the image that `reference` means now and reads its description.
@@ -89,11 +123,31 @@ pub fn resolve(
     cancel.check()?;
     match reference {
         ImageRef::Rootfs { file } => rootfs::resolve(file),
+        ImageRef::OciLayout { dir, tag } => {
+            let layout = Layout::Folder(dir.clone());
+            let described = layout::describe(&layout, tag.as_deref())?;
+            Ok(Resolved::new(described, Origin::Layout(layout)))
+        }
+        ImageRef::OciArchive { file } => {
+            let layout = Layout::Archive(Archive::open(file, cancel)?);
+            let described = layout::describe(&layout, None)?;
+            Ok(Resolved::new(described, Origin::Layout(layout)))
+        }
+        ImageRef::DockerArchive { file } => {
+            let (described, archive) = docker_archive::describe(Archive::open(file, cancel)?)?;
+            Ok(Resolved::new(described, Origin::DockerArchive(archive)))
+        }
         other => Err(SourceError::Unsupported { reference: other.clone() }),
     }
 }
 
 impl Resolved {
+    /// An image whose identity is known before its layers are read.
+    fn new(described: Described, origin: Origin) -> Self {
+        let Described { digest, config, layers } = described;
+        Self { config, layers, identity: Arc::new(OnceLock::from(digest)), origin }
+    }
+
     /// The image's identity: the same digest means the same image. It is the digest of the manifest where there is one (that
     /// of the configuration in a `docker save` archive), and known before any layer is read. A root tar and a recipe's result
     /// are known by their bytes: this is `None` until their only layer has been read to its end.
@@ -129,14 +183,24 @@ impl Resolved {
         let _ = progress;
         let Some(layer) = self.layers.get(index) else { return Err(SourceError::NoLayer { index }) };
         let expected = Expected { digest: layer.digest, size: layer.size };
-        match &self.origin {
+        let layer_of = |image: &str| match layer.digest.or(layer.diff_id) {
+            Some(digest) => format!("the layer {digest} of {image}"),
+            None => format!("the layer {index} of {image}"),
+        };
+        let verified = |section, subject| Verified::new(section, subject, expected, cancel.clone());
+        Ok(match &self.origin {
             Origin::Rootfs(rootfs) => {
                 let identity = Arc::clone(&self.identity);
                 let told = move |digest| {
                     let _only_the_first_counts = identity.set(digest);
                 };
-                Ok(Box::new(Verified::new(rootfs.open()?, rootfs.subject(), expected, cancel.clone()).on_end(told)))
+                Box::new(Verified::new(rootfs.open()?, rootfs.subject(), expected, cancel.clone()).on_end(told))
             }
-        }
+            Origin::Layout(layout) => {
+                let digest = layer.digest.ok_or(SourceError::NoLayer { index })?;
+                Box::new(verified(layout.open(&digest)?, layer_of(&layout.subject())))
+            }
+            Origin::DockerArchive(archive) => Box::new(verified(archive.open(index)?, layer_of(archive.subject()))),
+        })
     }
 }

@@ -15,18 +15,6 @@ pub(super) struct Rootfs {
     path: PathBuf,
 }
 
-impl Encoding {
-    /// What the first bytes of a stream announce. Six are enough.
-    pub(super) fn detect(head: &[u8]) -> Self {
-        match head {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            _ => Self::None,
-        }
-    }
-}
-
 /// Opens a regular file; not a pipe that never ends, nor a device.
 pub(super) fn open_file(path: &Path) -> Result<(File, u64), SourceError> {
     let open = || {

@@ -1,0 +1,142 @@
+//! Files inside a tar archive, read where they are.
+//!
+//! Owns: the list of an archive's files and where each lies. Must not: unpack anything, or follow a name out of the archive:
+//! names are only ever looked up in the list. For archives of images: a handful of large files.
+
+use super::section::Section;
+use super::{Encoding, InvalidImage, SourceError, rootfs::open_file};
+use crate::cancel::Cancel;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+/// The most files an archive may have. Real ones have three for each layer.
+const MAX_FILES: usize = 100_000;
+/// The most links that one name may lead through.
+const MAX_LINKS: usize = 8;
+
+/// An archive whose list has been read.
+#[derive(Debug)]
+pub(super) struct Archive {
+    subject: String,
+    file: Arc<File>,
+    entries: HashMap<String, Entry>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    File { at: u64, length: u64 },
+    Link { target: String },
+}
+
+impl Archive {
+    /// Reads the list of the archive at `path`.
+    pub(super) fn open(path: &Path, cancel: &Cancel) -> Result<Self, SourceError> {
+        let (file, length) = open_file(path)?;
+        let subject = path.display().to_string();
+        let invalid = |source| SourceError::Image { subject: subject.clone(), source };
+        let compression = {
+            let mut head = Vec::new();
+            io::Read::read_to_end(&mut Section::new(Arc::new(clone(&file, path)?), 0, 6), &mut head)
+                .map_err(|source| SourceError::File { path: path.to_owned(), source })?;
+            Encoding::detect(&head).name()
+        };
+        if let Some(compression) = compression {
+            return Err(invalid(InvalidImage::Compressed { compression }));
+        }
+        let entries = list(BufReader::new(&file), length, cancel).map_err(|error| match error {
+            ListError::Cancelled => SourceError::Cancelled,
+            ListError::Invalid(source) => invalid(source),
+        })?;
+        Ok(Self { subject, file: Arc::new(file), entries })
+    }
+
+    /// What errors call it.
+    pub(super) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The file called `name` and its length in bytes. Links inside the archive are followed.
+    pub(super) fn file(&self, name: &str) -> Result<(Section, u64), SourceError> {
+        let mut at = name;
+        for _ in 0..MAX_LINKS {
+            match self.entries.get(at) {
+                Some(Entry::File { at, length }) => {
+                    return Ok((Section::new(Arc::clone(&self.file), *at, *length), *length));
+                }
+                Some(Entry::Link { target }) => at = target,
+                None => break,
+            }
+        }
+        let source = InvalidImage::Missing { name: name.to_owned() };
+        Err(SourceError::Image { subject: self.subject.clone(), source })
+    }
+
+    /// All of the file called `name`, at most one byte more than `limit`.
+    pub(super) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
+        let (section, _) = self.file(name)?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(section, limit + 1), &mut bytes)
+            .map_err(|source| SourceError::File { path: self.subject.clone().into(), source })?;
+        Ok(bytes)
+    }
+}
+
+fn clone(file: &File, path: &Path) -> Result<File, SourceError> {
+    file.try_clone().map_err(|source| SourceError::File { path: path.to_owned(), source })
+}
+
+enum ListError {
+    Invalid(InvalidImage),
+    Cancelled,
+}
+
+fn list(tar: BufReader<&File>, length: u64, cancel: &Cancel) -> Result<HashMap<String, Entry>, ListError> {
+    let broken = |source| ListError::Invalid(InvalidImage::Tar(source));
+    let mut archive = tar::Archive::new(tar);
+    let mut found = HashMap::new();
+    for entry in archive.entries_with_seek().map_err(broken)? {
+        cancel.check().map_err(|_| ListError::Cancelled)?;
+        let entry = entry.map_err(broken)?;
+        // A name that leads out of the archive cannot be asked for.
+        let Some(name) = inside("", &entry.path().map_err(broken)?) else { continue };
+        let kind = entry.header().entry_type();
+        let entry = if kind.is_file() {
+            let (at, size) = (entry.raw_file_position(), entry.size());
+            if at.checked_add(size).is_none_or(|end| end > length) {
+                return Err(ListError::Invalid(InvalidImage::Truncated { name }));
+            }
+            Entry::File { at, length: size }
+        } else if kind.is_symlink() || kind.is_hard_link() {
+            let target = entry.link_name().map_err(broken)?;
+            // A symbolic link is relative to where it lies, a hard link to the archive's root.
+            let base = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let base = if kind.is_symlink() { base } else { "" };
+            let Some(target) = target.and_then(|target| inside(base, &target)) else { continue };
+            Entry::Link { target }
+        } else {
+            continue;
+        };
+        found.insert(name, entry);
+        if found.len() > MAX_FILES {
+            return Err(ListError::Invalid(InvalidImage::TooMany { limit: MAX_FILES }));
+        }
+    }
+    Ok(found)
+}
+
+/// `path`, seen from `base`, without `.` and `..`; `None` if it leads out or is not UTF-8.
+fn inside(base: &str, path: &Path) -> Option<String> {
+    let mut parts: Vec<&str> = base.split('/').filter(|part| !part.is_empty()).collect();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::ParentDir => drop(parts.pop()?),
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => parts.clear(),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
