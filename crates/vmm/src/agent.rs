@@ -20,6 +20,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// No stream to the agent.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum AgentError {
     /// The guest has not come that far.
     #[error("nothing listens for the agent's stream in the guest yet")]

@@ -70,6 +70,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A VMM program that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum BinaryError {
     /// Nowhere in the search path.
     #[error("{kind} is not installed: {}", install_hint(*kind))]
@@ -131,18 +132,40 @@ pub async fn discover(kind: VmmKind, configured: Option<&Path>, search_path: &Os
 }
 
 fn locate(kind: VmmKind, configured: Option<&Path>, search_path: &OsStr) -> Result<PathBuf, BinaryError> {
-    let runnable = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
     match configured {
-        Some(path) if runnable(path) => Ok(path.into()),
+        Some(path) if is_runnable(path) => Ok(path.into()),
         Some(path) => Err(BinaryError::NotAProgram { kind, path: path.into() }),
-        None => std::env::split_paths(search_path)
-            .filter(|folder| folder.is_absolute())
-            .map(|folder| folder.join(program_name(kind)))
-            .find(|path| runnable(path))
-            .ok_or(BinaryError::Missing { kind }),
+        None => search(program_name(kind), search_path).ok_or(BinaryError::Missing { kind }),
     }
+}
+
+fn search(name: &str, search_path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(search_path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|path| is_runnable(path))
+}
+
+fn is_runnable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// A program that a VM needs beside its VMM and that is not here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is not installed: install the package {package}")]
+pub struct ToolMissing {
+    /// What it is called.
+    pub name: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+}
+
+/// The file of a program that a VM needs beside its VMM, such as `passt`.
+///
+/// # Errors
+/// When it is nowhere in `search_path` (written like `PATH`). The message says what to install.
+pub fn find_tool(name: &'static str, package: &'static str, search_path: &OsStr) -> Result<PathBuf, ToolMissing> {
+    search(name, search_path).ok_or(ToolMissing { name, package })
 }
 
 async fn ask(kind: VmmKind, path: &Path) -> Result<Version, BinaryError> {
@@ -231,9 +254,13 @@ mod tests {
 
     #[test]
     fn answers_of_real_programs() {
-        let qemu = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022 Fabrice Bellard\n";
+        let qemu =
+            "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright (c) 2003-2022 Fabrice Bellard\n";
         assert_eq!(parse_answer(VmmKind::Qemu, qemu), Some(version("7.2.22")));
-        assert_eq!(parse_answer(VmmKind::Firecracker, "Firecracker v1.12.1\n\n2026 exiting\n"), Some(version("1.12.1")));
+        assert_eq!(
+            parse_answer(VmmKind::Firecracker, "Firecracker v1.12.1\n\n2026 exiting\n"),
+            Some(version("1.12.1"))
+        );
         assert_eq!(parse_answer(VmmKind::Firecracker, "Firecracker v1.17.0-dev\n"), Some(version("1.17.0")));
         assert_eq!(parse_answer(VmmKind::Firecracker, qemu), None);
         assert_eq!(parse_answer(VmmKind::Qemu, ""), None);

@@ -34,6 +34,16 @@ impl Engine {
         }
     }
 
+    /// The one with that program and that way, if there is one.
+    pub fn of(kind: VmmKind, accel: Accel) -> Option<Self> {
+        match (kind, accel) {
+            (VmmKind::Firecracker, Accel::Kvm) => Some(Self::Firecracker),
+            (VmmKind::Firecracker, Accel::Tcg) => None,
+            (VmmKind::Qemu, Accel::Kvm) => Some(Self::QemuKvm),
+            (VmmKind::Qemu, Accel::Tcg) => Some(Self::QemuTcg),
+        }
+    }
+
     /// How instructions are executed.
     pub fn accel(self) -> Accel {
         match self {
@@ -108,6 +118,13 @@ impl Kernel {
     /// What Debian and most distributions choose.
     pub const DEFAULT_HZ: u32 = 250;
 
+    /// The form that this engine boots, if there is one. An ELF is larger to read but needs no unpacking in the guest, which
+    /// costs a translator most of a second.
+    pub fn for_engine(&self, engine: Engine) -> Option<&Path> {
+        let bzimage = self.bzimage.as_ref().filter(|_| engine.kind() == VmmKind::Qemu);
+        self.elf.as_ref().or(bzimage).map(PathBuf::as_path)
+    }
+
     fn default_hz() -> u32 {
         Self::DEFAULT_HZ
     }
@@ -158,8 +175,8 @@ impl std::fmt::Display for MacAddr {
 
 /// A configuration that no VMM can run.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum ConfigError {
-    /// The runtime folder is too deep.
     #[error(
         "the socket path {} has {} bytes and the system allows {MAX_SOCKET_PATH}: choose a shorter runtime folder",
         path.display(),
@@ -182,6 +199,8 @@ pub enum ConfigError {
     TooManyDisks { engine: Engine, count: usize, max: usize },
     #[error("{what} {value:?} holds a zero byte or a line break")]
     Unprintable { what: &'static str, value: String },
+    #[error("{engine} takes no path that is not UTF-8: {}", path.display())]
+    NotUtf8 { engine: Engine, path: PathBuf },
 }
 
 /// QEMU's `microvm` has 8 virtio slots, of which the agent's port, the entropy source and the network take three.
@@ -209,7 +228,8 @@ impl VmmConfig {
         if self.binary.kind != engine.kind() {
             return Err(ConfigError::WrongBinary { engine, binary: self.binary.path.clone() });
         }
-        let sockets = [Some(self.agent_socket()), Some(self.control_socket()), self.net.as_ref().map(|n| n.socket.clone())];
+        let sockets =
+            [Some(self.agent_socket()), Some(self.control_socket()), self.net.as_ref().map(|n| n.socket.clone())];
         for path in sockets.into_iter().flatten() {
             if path.as_os_str().len() > MAX_SOCKET_PATH {
                 return Err(ConfigError::SocketPath { path });
@@ -237,6 +257,13 @@ impl VmmConfig {
         }?;
         if engine.kind() == VmmKind::Firecracker && self.net.is_some() {
             return Err(ConfigError::NoUserNet { engine });
+        }
+        if engine.kind() == VmmKind::Firecracker {
+            let files =
+                self.disks.iter().map(|disk| &disk.path).chain(&self.kernel.elf).chain([&self.kernel.initramfs]);
+            for path in files.chain([&self.runtime_dir]) {
+                path.to_str().ok_or_else(|| ConfigError::NotUtf8 { engine, path: path.clone() })?;
+            }
         }
         for argument in &self.kernel_args {
             printable("the kernel argument", argument.as_bytes())?;

@@ -20,6 +20,57 @@ pub fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
     Ok(last_lines(&end_of(path)?, lines))
 }
 
+/// What a guest's console tells of how its boot ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Its kernel panicked, with these words.
+    Panicked(String),
+    /// It powered off.
+    PoweredOff,
+    /// It rebooted, which ends a VMM too.
+    Rebooted,
+    /// Nothing of that: it goes on, or was cut off.
+    Open,
+}
+
+/// What the end of the console tells.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn ending(path: &Path) -> io::Result<Ending> {
+    Ok(ending_of(&end_of(path)?))
+}
+
+/// The last of the kernel's own lines that ends a boot decides. They begin with the kernel's time, which a guest's program
+/// would have to fake.
+pub fn ending_of(bytes: &[u8]) -> Ending {
+    let last = bytes.rsplit(|b| *b == b'\n').find_map(|line| {
+        let line = clean(line);
+        let said = line.strip_prefix('[')?.split_once("] ")?.1;
+        if let Some(message) = said.strip_prefix("Kernel panic - not syncing: ") {
+            return Some(Ending::Panicked(message.to_owned()));
+        }
+        match said {
+            "reboot: Power down" | "reboot: System halted" => Some(Ending::PoweredOff),
+            "reboot: Restarting system" => Some(Ending::Rebooted),
+            _ => None,
+        }
+    });
+    last.unwrap_or(Ending::Open)
+}
+
+/// Last words behind an error's own: nothing, or a colon and the lines.
+pub(crate) struct Said<'a>(pub(crate) &'a [String]);
+
+impl std::fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            lines => write!(f, ": {}", lines.join("; ")),
+        }
+    }
+}
+
 /// The end of the file, at most the window.
 fn end_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
@@ -52,9 +103,8 @@ pub fn clean(line: &[u8]) -> String {
         }
     }
     clean.truncate(clean.trim_end().len());
-    match clean.char_indices().nth(MAX_LINE) {
-        Some((at, _)) => clean.truncate(at),
-        None => {}
+    if let Some((at, _)) = clean.char_indices().nth(MAX_LINE) {
+        clean.truncate(at);
     }
     clean
 }
@@ -66,6 +116,72 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
             if ('\u{40}'..='\u{7e}').contains(&c) {
                 break;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_is_fit_for_a_terminal() {
+        for (line, expected) in [
+            (&b"plain\r"[..], "plain"),
+            (b"\x1b[0;1;31mred\x1b[0m and \x1b]0;title\x07", "red and 0;title"),
+            (b"a\tb\x00\x07  ", "a b"),
+            (b"\xff\xfe", "\u{fffd}\u{fffd}"),
+            (b"\x1b[", ""),
+            (b"\x1b", ""),
+        ] {
+            assert_eq!(clean(line), expected);
+        }
+        assert_eq!(clean(&[b'x'; 5000]).len(), MAX_LINE);
+    }
+
+    #[test]
+    fn the_last_lines_that_say_something_in_their_order() {
+        let text = b"one\n\ntwo\r\n \nthree";
+        assert_eq!(last_lines(text, 2), ["two", "three"]);
+        assert_eq!(last_lines(text, 9), ["one", "two", "three"]);
+        assert!(last_lines(b"", 3).is_empty());
+    }
+
+    #[test]
+    fn only_the_end_of_an_endless_console_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let filler = usize::try_from(WINDOW).unwrap();
+        std::fs::write(file.path(), [b"first\n".as_slice(), &vec![b'y'; filler], b"\nlast\n"].concat()).unwrap();
+        let lines = tail(file.path(), 10).unwrap();
+        assert_eq!((lines.len(), lines[1].as_str()), (2, "last"));
+        assert_eq!(lines[0].len(), MAX_LINE);
+    }
+
+    #[test]
+    fn how_a_boot_ended() {
+        let panic = "[    2.501846] Kernel panic - not syncing: sysrq triggered crash\r\n\
+                     [    2.502] CPU: 0 PID: 1 Comm: init\r\n\
+                     [    2.6] ---[ end Kernel panic - not syncing: sysrq triggered crash ]---\r\n";
+        for (text, expected) in [
+            (panic, Ending::Panicked("sysrq triggered crash".into())),
+            ("[  3.1] reboot: Power down\r\n", Ending::PoweredOff),
+            ("[  3.1] reboot: Restarting system\n", Ending::Rebooted),
+            ("Kernel panic - not syncing: a program says so\n", Ending::Open),
+            ("[  3.1] Freeing unused kernel memory\nlogin: ", Ending::Open),
+            ("", Ending::Open),
+        ] {
+            assert_eq!(ending_of(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_reach_a_terminal(bytes: Vec<u8>) {
+            for line in last_lines(&bytes, 5) {
+                prop_assert!(!line.chars().any(char::is_control));
+            }
+            let _ = ending_of(&bytes);
         }
     }
 }

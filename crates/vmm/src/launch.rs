@@ -2,21 +2,23 @@
 //!
 //! Not to be cancelled half-way: a dropped launch may leave a process behind, which its record leads to.
 
+use crate::companion::fresh;
 use crate::config::{ConfigError, VmmConfig};
 use crate::console;
+use crate::firecracker::{self, ApiError};
 use crate::pidfd::PidFd;
-use crate::process::{Exit, ProcessError, Vmm};
+use crate::process::{Exit, Vmm, WatchError};
+use crate::qemu;
 use crate::record::VmmRecord;
 use crate::spawn::{self, Plan, SpawnError};
 use crate::tsc::TscFacts;
-use crate::qemu;
-use std::fs::{File, OpenOptions};
+use banger_model::spec::VmmKind;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a VMM may take to answer its first question. It takes a tenth of a second on an idle host.
+/// How long a VMM may take to run its guest. It takes a tenth of a second on an idle host.
 const START_BOUND: Duration = Duration::from_secs(30);
 /// How long a killed VMM may take to go.
 const KILL_BOUND: Duration = Duration::from_secs(5);
@@ -25,6 +27,7 @@ const LOG_LINES: usize = 8;
 
 /// A VM that was not started. No process is left behind.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum LaunchError {
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -33,28 +36,19 @@ pub enum LaunchError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error(transparent)]
-    Process(#[from] ProcessError),
+    Watch(#[from] WatchError),
     /// It refused its arguments, or could not open what they name.
-    #[error("{} ended at once: {exit}{}", binary.display(), Said(log))]
+    #[error("{} ended at once: {exit}{}", binary.display(), console::Said(log))]
     Died { binary: PathBuf, exit: Exit, log: Vec<String> },
     /// Neither answering nor dying.
-    #[error("{} did not answer within {} seconds{}", binary.display(), START_BOUND.as_secs(), Said(log))]
+    #[error("{} did not answer within {} seconds{}", binary.display(), START_BOUND.as_secs(), console::Said(log))]
     Silent { binary: PathBuf, log: Vec<String> },
     #[error("{} does not speak its control protocol", binary.display())]
-    Control { binary: PathBuf, source: io::Error },
+    Qmp { binary: PathBuf, source: io::Error },
+    #[error("{} does not start the VM", binary.display())]
+    Api { binary: PathBuf, source: ApiError },
     #[error("the launch was interrupted")]
     Interrupted,
-}
-
-struct Said<'a>(&'a [String]);
-
-impl std::fmt::Display for Said<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            [] => Ok(()),
-            lines => write!(f, ": {}", lines.join("; ")),
-        }
-    }
 }
 
 /// Starts the VMM and waits until it runs the guest. Its record is on disk before the process does anything, and the
@@ -65,21 +59,19 @@ impl std::fmt::Display for Said<'_> {
 pub async fn launch(config: &VmmConfig) -> Result<Vmm, LaunchError> {
     config.validate()?;
     let owned = config.clone();
-    let (record, pidfd) = tokio::task::spawn_blocking(move || start_process(&owned))
-        .await
-        .map_err(|_| LaunchError::Interrupted)??;
+    let (record, pidfd) =
+        tokio::task::spawn_blocking(move || start_process(&owned)).await.map_err(|_| LaunchError::Interrupted)??;
     let vmm = Vmm::watch(record, pidfd)?;
-    let control = config.control_socket();
     let started = tokio::select! {
         biased;
         exit = vmm.exited() => Err(died(config, exit)),
-        started = tokio::time::timeout(START_BOUND, qemu::qmp::running(&control)) => match started {
+        started = tokio::time::timeout(START_BOUND, run_guest(config)) => match started {
+            Ok(Err(Setback::HungUp(cause))) => Err(match tokio::time::timeout(KILL_BOUND, vmm.exited()).await {
+                Ok(exit) => died(config, exit),
+                Err(_) => cause,
+            }),
+            Ok(Err(Setback::Refused(cause))) => Err(cause),
             Ok(Ok(())) => Ok(()),
-            // It hung up: most likely it is about to be seen dead, which tells more.
-            Ok(Err(source)) => match tokio::time::timeout(KILL_BOUND, vmm.exited()).await {
-                Ok(exit) => Err(died(config, exit)),
-                Err(_) => Err(LaunchError::Control { binary: config.binary.path.clone(), source }),
-            },
             Err(_) => Err(LaunchError::Silent { binary: config.binary.path.clone(), log: last_words(config) }),
         },
     };
@@ -93,38 +85,63 @@ pub async fn launch(config: &VmmConfig) -> Result<Vmm, LaunchError> {
     Ok(vmm)
 }
 
+/// Why a VMM does not run its guest.
+enum Setback {
+    /// It stopped talking: most likely it is about to be seen dead, which tells more.
+    HungUp(LaunchError),
+    /// It said why.
+    Refused(LaunchError),
+}
+
+/// Talks with a VMM that has just started until its guest runs. Waits for ever for its socket.
+async fn run_guest(config: &VmmConfig) -> Result<(), Setback> {
+    let control = config.control_socket();
+    let binary = config.binary.path.clone();
+    match config.engine.kind() {
+        VmmKind::Qemu => {
+            qemu::qmp::running(&control).await.map_err(|source| Setback::HungUp(LaunchError::Qmp { binary, source }))
+        }
+        VmmKind::Firecracker => {
+            firecracker::put_all(&control, &firecracker::requests(config)).await.map_err(|source| match source {
+                ApiError::Refused { .. } | ApiError::Late { .. } => {
+                    Setback::Refused(LaunchError::Api { binary, source })
+                }
+                _ => Setback::HungUp(LaunchError::Api { binary, source }),
+            })
+        }
+    }
+}
+
 fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> {
+    let prepare = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LaunchError::Prepare { path, source }
+    };
     for socket in [config.agent_socket(), config.control_socket()] {
         match std::fs::remove_file(&socket) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(LaunchError::Prepare { path: socket, source });
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(prepare(&socket)(error)),
             _ => {}
         }
     }
-    fresh(&config.console_log)?;
-    let log = fresh(&config.vmm_log)?;
-    let stderr = log.try_clone().map_err(|source| LaunchError::Prepare { path: config.vmm_log.clone(), source })?;
-    let record = VmmRecord {
+    let console = fresh(&config.console_log).map_err(prepare(&config.console_log))?;
+    let log = fresh(&config.vmm_log).map_err(prepare(&config.vmm_log))?;
+    let again = |log: &File| log.try_clone().map_err(prepare(&config.vmm_log));
+    let (args, stdout) = match config.engine.kind() {
+        VmmKind::Qemu => (qemu::args(config, TscFacts::measure()), again(&log)?),
+        // Its serial port is its stdout.
+        VmmKind::Firecracker => (firecracker::args(config), console),
+    };
+    let plan =
+        Plan { program: &config.binary.path, args, stdout: stdout.into(), stderr: log.into(), record: &config.record };
+    let described = |identity| VmmRecord {
+        identity,
         vm: config.vm,
-        boot_id: String::new(),
-        pid: 0,
-        start_time: 0,
         engine: config.engine,
         binary: config.binary.path.clone(),
         version: Some(config.binary.version),
         runtime_dir: config.runtime_dir.clone(),
     };
-    let args = qemu::args(config, TscFacts::measure());
-    Ok(spawn::spawn(Plan { args, stdout: log, stderr, record, path: &config.record })?)
-}
-
-/// An empty file that several may append to.
-fn fresh(path: &Path) -> Result<File, LaunchError> {
-    let failed = |source| LaunchError::Prepare { path: path.into(), source };
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
-    file.set_len(0).map_err(failed)?;
-    Ok(file)
+    Ok(spawn::spawn(plan, described)?)
 }
 
 fn died(config: &VmmConfig, exit: Exit) -> LaunchError {

@@ -4,28 +4,41 @@
 //! identity on disk, its console, its exit, the stream to the agent in its guest, and the proof that KVM works here.
 //! Must not touch: networks (it is given a socket), how disks and images are made, SQLite.
 //!
-//! The way through: [`binary::discover`] finds the programs, [`prove`] chooses an [`Engine`], [`launch`] turns a
-//! [`VmmConfig`] into a [`Vmm`], and a later daemon gets the same [`Vmm`] back from its [`VmmRecord`] by [`Vmm::adopt`].
-//! Everything that decides is a pure function ([`qemu::args`], [`firecracker::requests`], [`prove::choose`]); everything
-//! that acts is dull.
+//! The way through: [`Programs::discover`] finds the programs, [`candidates`] says which of them could use KVM, [`prove()`] tries
+//! that, and [`choose()`] takes an [`Engine`] and says why; [`launch()`] turns a [`VmmConfig`] into a [`Vmm`], and a later daemon
+//! gets the same [`Vmm`] back from its [`VmmRecord`] by [`Vmm::adopt`], or without a record by [`find`]. A process that serves
+//! a VM beside its VMM is a [`Companion`], started and adopted alike. Everything that decides is a pure function
+//! ([`choose()`], [`qemu::args`], [`firecracker::requests`]); everything that acts is dull.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod agent;
 pub mod binary;
+pub mod choose;
+pub mod companion;
 pub mod config;
 pub mod console;
+pub mod firecracker;
 pub mod launch;
 mod pidfd;
 pub mod process;
+pub mod prove;
 pub mod qemu;
 pub mod record;
 pub mod scan;
+mod socket;
 mod spawn;
 pub mod tsc;
 
+pub use agent::AgentError;
+pub use binary::{Binary, BinaryError, ToolMissing, find_tool};
+pub use choose::{Choice, ChooseError, Overrides, Programs, Wish, candidates, choose};
+pub use companion::{CompanionConfig, CompanionError};
 pub use config::{ConfigError, Disk, Engine, Kernel, MacAddr, NetAttachment, VmmConfig};
+pub use firecracker::ApiError;
 pub use launch::{LaunchError, launch};
-pub use process::{Exit, Vmm};
-pub use record::VmmRecord;
-pub use scan::{find, scan};
+pub use process::{Companion, Exit, KillError, Vmm, WatchError};
+pub use prove::{ProofSetup, Proofs, Unusable, Verdict, prove};
+pub use record::{CompanionRecord, Identity, Record, RecordError, VmmRecord};
+pub use scan::{companions, find, scan};
+pub use spawn::SpawnError;

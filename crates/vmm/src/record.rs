@@ -1,55 +1,38 @@
-//! Who a VMM process is, such that a later daemon can prove it.
+//! Who a process of ours is, such that a later daemon can prove it.
 //!
-//! Owns: the record, its file, and reading `/proc` for it. A process id alone proves nothing, because ids are reused; with
-//! the boot it lived in and the tick at which it started it is unique.
+//! Owns: the records, their files, and reading `/proc` for them. A process id alone proves nothing, because ids are reused;
+//! with the boot it lived in and the tick at which it started it is unique.
 
 use crate::binary::Version;
 use crate::config::Engine;
 use banger_model::VmId;
 use rustix::process::Pid;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The identity of one VMM process.
+/// Which process: never true of two, as long as the host's clocks tick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VmmRecord {
-    /// The VM that it runs.
-    pub vm: VmId,
+pub struct Identity {
     /// `/proc/sys/kernel/random/boot_id` of the host.
     pub boot_id: String,
     /// Its process id.
     pub pid: i32,
     /// When it started, in clock ticks after the host's boot: field 22 of `/proc/PID/stat`.
     pub start_time: u64,
-    /// What it is.
-    pub engine: Engine,
-    /// Its program's file.
-    pub binary: PathBuf,
-    /// Its program's version; unknown when it was found rather than launched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<Version>,
-    /// The folder of its sockets.
-    pub runtime_dir: PathBuf,
 }
 
-/// A record that cannot be read or kept.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    #[error("cannot {action} the VMM record {}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("the VMM record {} does not parse", path.display())]
-    Parse { path: PathBuf, source: serde_json::Error },
-    #[error("cannot read the identity of process {pid}")]
-    Process { pid: i32, source: io::Error },
-}
+/// What is kept on disk about a process that outlives us.
+pub trait Record: Serialize + DeserializeOwned + Clone {
+    /// Which process it is.
+    fn identity(&self) -> &Identity;
 
-impl VmmRecord {
     /// Reads the record at `path`; none when there is no such file.
     ///
     /// # Errors
     /// When it is there but cannot be read or is no record.
-    pub fn read(path: &Path) -> Result<Option<Self>, RecordError> {
+    fn read(path: &Path) -> Result<Option<Self>, RecordError> {
         match std::fs::read(path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
@@ -63,16 +46,83 @@ impl VmmRecord {
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn write(&self, path: &Path) -> Result<(), RecordError> {
+    fn write(&self, path: &Path) -> Result<(), RecordError> {
         let json = serde_json::to_vec(self).map_err(|source| RecordError::Parse { path: path.into(), source })?;
-        replace(path, &json)
-            .map_err(|source| RecordError::Io { action: "write", path: path.into(), source })
+        replace(path, &json).map_err(|source| RecordError::Io { action: "write", path: path.into(), source })
+    }
+}
+
+/// One VMM process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmmRecord {
+    /// Which process.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// The VM that it runs.
+    pub vm: VmId,
+    /// What it is.
+    pub engine: Engine,
+    /// Its program's file.
+    pub binary: PathBuf,
+    /// Its program's version; unknown when it was found rather than launched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The folder of its sockets.
+    pub runtime_dir: PathBuf,
+}
+
+/// One process that serves a VM beside its VMM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompanionRecord {
+    /// Which process.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// The VM that it serves.
+    pub vm: VmId,
+    /// Its program's file.
+    pub binary: PathBuf,
+}
+
+impl Record for VmmRecord {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Record for CompanionRecord {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// A record that cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum RecordError {
+    #[error("cannot {action} the process record {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("the process record {} does not parse", path.display())]
+    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("cannot read the identity of process {pid}")]
+    Process { pid: i32, source: io::Error },
+}
+
+impl Identity {
+    /// Of the process that has this id now.
+    pub(crate) fn of(pid: Pid) -> io::Result<Self> {
+        let start_time = Stat::of(pid)?.start_time;
+        Ok(Self { boot_id: boot_id()?, pid: pid.as_raw_nonzero().get(), start_time })
     }
 
-    /// Whether the process of that id is the recorded one and has not ended. Only meaningful while a pidfd of that
-    /// process is held; without one the id may change hands right after.
+    /// The process id, if it can be one.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.pid).filter(|_| self.pid > 0)
+    }
+
+    /// Whether the process of that id is this one and has not ended. Only meaningful while a pidfd of that process is held;
+    /// without one the id may change hands right after.
     pub(crate) fn is_current(&self) -> bool {
-        let Some(pid) = Pid::from_raw(self.pid) else { return false };
+        let Some(pid) = self.pid() else { return false };
         boot_id().is_ok_and(|id| id == self.boot_id)
             && Stat::of(pid).is_ok_and(|stat| stat.start_time == self.start_time && !stat.ended)
     }
@@ -132,9 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn our_own_process_has_a_start_time() {
-        let stat = Stat::of(rustix::process::getpid()).unwrap();
-        assert!(stat.start_time > 0 && !stat.ended);
+    fn we_are_who_we_are_and_nobody_else() {
+        let us = Identity::of(rustix::process::getpid()).unwrap();
+        assert!(us.start_time > 0 && us.is_current());
+        assert!(!Identity { start_time: us.start_time + 1, ..us.clone() }.is_current());
+        assert!(!Identity { boot_id: "another".into(), ..us.clone() }.is_current());
+        for pid in [0, -1, i32::MAX] {
+            assert!(!Identity { pid, ..us.clone() }.is_current());
+        }
     }
 
     #[test]
@@ -143,10 +198,8 @@ mod tests {
         let path = folder.path().join("vmm.json");
         assert!(VmmRecord::read(&path).unwrap().is_none());
         let record = VmmRecord {
+            identity: Identity { boot_id: "b".into(), pid: 7, start_time: 8 },
             vm: VmId::from_entropy([3; 16]),
-            boot_id: "b".into(),
-            pid: 7,
-            start_time: 8,
             engine: Engine::QemuTcg,
             binary: "/usr/bin/qemu".into(),
             version: Some(Version { major: 7, minor: 2, patch: 22 }),

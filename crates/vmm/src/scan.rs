@@ -5,7 +5,7 @@
 
 use crate::config::{CONTROL_SOCKET, Engine};
 use crate::qemu::NAME_PREFIX;
-use crate::record::{Stat, VmmRecord, boot_id};
+use crate::record::{CompanionRecord, Identity, Stat, VmmRecord, boot_id};
 use banger_model::VmId;
 use rustix::process::{Pid, geteuid};
 use std::ffi::OsStr;
@@ -19,19 +19,22 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn scan(runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
-    let boot_id = boot_id()?;
-    let us = geteuid().as_raw();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
-            continue;
-        };
-        if entry.metadata().is_ok_and(|meta| meta.uid() == us) {
-            found.extend(examine(pid, &boot_id).filter(|vmm| vmm.runtime_dir.starts_with(runtime_root)));
-        }
-    }
-    Ok(found)
+    let found = every_process(|identity, arguments| {
+        let Recognised { vm, engine, binary, runtime_dir } = recognise(arguments)?;
+        Some(VmmRecord { identity, vm, engine, binary, version: None, runtime_dir })
+    })?;
+    Ok(found.into_iter().filter(|vmm| vmm.runtime_dir.starts_with(runtime_root)).collect())
+}
+
+/// Every companion process of our user that runs the program `name` and whose socket lies below `runtime_root`.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn companions(name: &str, runtime_root: &Path) -> io::Result<Vec<CompanionRecord>> {
+    every_process(|identity, arguments| {
+        let (vm, binary) = recognise_companion(name, runtime_root, arguments)?;
+        Some(CompanionRecord { identity, vm, binary })
+    })
 }
 
 /// The VMM processes of one VM: one, unless something went very wrong.
@@ -42,21 +45,30 @@ pub fn find(vm: VmId, runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
     Ok(scan(runtime_root)?.into_iter().filter(|record| record.vm == vm).collect())
 }
 
-fn examine(pid: Pid, boot_id: &str) -> Option<VmmRecord> {
+/// What `recognised` makes of the processes of our user, each with its arguments as `/proc/PID/cmdline` has them.
+fn every_process<T>(recognised: impl Fn(Identity, &[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+    let boot_id = boot_id()?;
+    let us = geteuid().as_raw();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        if entry.metadata().is_ok_and(|meta| meta.uid() == us) {
+            found.extend(examine(pid, &boot_id).and_then(|(identity, arguments)| recognised(identity, &arguments)));
+        }
+    }
+    Ok(found)
+}
+
+fn examine(pid: Pid, boot_id: &str) -> Option<(Identity, Vec<u8>)> {
     let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
     let arguments = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
-    let found = recognise(&arguments)?;
     // The same process still, or the arguments are another's.
-    (Stat::of(pid).ok()? == stat).then(|| VmmRecord {
-        vm: found.vm,
-        boot_id: boot_id.to_owned(),
-        pid: pid.as_raw_nonzero().get(),
-        start_time: stat.start_time,
-        engine: found.engine,
-        binary: found.binary,
-        version: None,
-        runtime_dir: found.runtime_dir,
-    })
+    let same = Stat::of(pid).ok()? == stat;
+    let pid = pid.as_raw_nonzero().get();
+    same.then(|| (Identity { boot_id: boot_id.to_owned(), pid, start_time: stat.start_time }, arguments))
 }
 
 /// What a command line of ours tells.
@@ -69,12 +81,39 @@ struct Recognised {
 }
 
 /// Arguments as `/proc/PID/cmdline` has them: each ended by a zero byte.
+struct Arguments<'a>(Vec<&'a [u8]>);
+
+impl<'a> Arguments<'a> {
+    fn parse(cmdline: &'a [u8]) -> Self {
+        Self(cmdline.split(|b| *b == 0).collect())
+    }
+
+    fn program(&self) -> Option<&'a Path> {
+        self.0.first().map(|bytes| Path::new(OsStr::from_bytes(bytes)))
+    }
+
+    /// What follows each such flag.
+    fn values(&self, flag: &'static str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.windows(2).filter(move |pair| pair[0] == flag.as_bytes()).map(|pair| pair[1])
+    }
+}
+
+fn id(bytes: &[u8]) -> Option<VmId> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// The VM and the program of a companion, as [`crate::companion`] says how it is called.
+fn recognise_companion(name: &str, runtime_root: &Path, cmdline: &[u8]) -> Option<(VmId, PathBuf)> {
+    let arguments = Arguments::parse(cmdline);
+    let program = arguments.program().filter(|program| program.file_name() == Some(OsStr::new(name)))?;
+    let socket = Path::new(OsStr::from_bytes(arguments.values("--socket").next()?));
+    let vm = id(arguments.values("--vm").next()?)?;
+    socket.starts_with(runtime_root).then(|| (vm, program.to_owned()))
+}
+
 fn recognise(cmdline: &[u8]) -> Option<Recognised> {
-    let arguments: Vec<&[u8]> = cmdline.split(|b| *b == 0).collect();
-    let values = |flag: &'static str| {
-        arguments.windows(2).filter(move |pair| pair[0] == flag.as_bytes()).map(|pair| pair[1])
-    };
-    let id = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<VmId>().ok();
+    let arguments = Arguments::parse(cmdline);
+    let values = |flag| arguments.values(flag);
     let (vm, engine, socket) = match (values("-name").next(), values("--id").next()) {
         (Some(name), _) => {
             let vm = id(name.strip_prefix(NAME_PREFIX.as_bytes())?)?;
@@ -88,12 +127,7 @@ fn recognise(cmdline: &[u8]) -> Option<Recognised> {
     };
     let socket = Path::new(OsStr::from_bytes(&socket));
     (socket.file_name()? == CONTROL_SOCKET).then_some(())?;
-    Some(Recognised {
-        vm,
-        engine,
-        binary: OsStr::from_bytes(arguments.first()?).into(),
-        runtime_dir: socket.parent()?.into(),
-    })
+    Some(Recognised { vm, engine, binary: arguments.program()?.into(), runtime_dir: socket.parent()?.into() })
 }
 
 /// QEMU's command line has every comma of a path twice.
@@ -139,5 +173,17 @@ mod tests {
         ] {
             assert_eq!(recognise(&cmdline(&other)), None, "{other}");
         }
+    }
+
+    #[test]
+    fn companions_by_their_program_and_their_socket() {
+        let vm = VmId::from_entropy([5; 16]);
+        let root = Path::new("/run/b");
+        let line = |program: &str, socket: &str| cmdline(&format!("{program} --vm {vm} --op x --socket {socket}"));
+        let found = recognise_companion("filter", root, &line("/bin/filter", "/run/b/vm/n.sock"));
+        assert_eq!(found, Some((vm, "/bin/filter".into())));
+        assert_eq!(recognise_companion("filter", root, &line("/bin/other", "/run/b/vm/n.sock")), None);
+        assert_eq!(recognise_companion("filter", root, &line("/bin/filter", "/run/other/n.sock")), None);
+        assert_eq!(recognise_companion("filter", root, b""), None);
     }
 }

@@ -1,41 +1,46 @@
 //! Starting a process that outlives us, of which a record exists before it does anything.
 //!
-//! A daemon may be killed between any two of its instructions. So the child waits before it becomes the VMM: the parent
+//! A daemon may be killed between any two of its instructions. So the child waits before it becomes the program: the parent
 //! writes the record and only then lets it go on. Until then the kernel kills the child with its parent. Whatever moment
-//! the parent dies at, there is either no VMM, or one that its record leads to.
+//! the parent dies at, there is either no process, or one that its record leads to.
 
 #![allow(unsafe_code)]
 
 use crate::pidfd::PidFd;
-use crate::record::{RecordError, Stat, VmmRecord, boot_id};
+use crate::record::{Identity, Record, RecordError};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit, setsid, umask,
 };
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A program and what it is given.
 pub(crate) struct Plan<'a> {
+    pub(crate) program: &'a Path,
     pub(crate) args: Vec<OsString>,
-    pub(crate) stdout: File,
-    pub(crate) stderr: File,
-    /// The record to be, but for the boot id, the process id and the start time.
-    pub(crate) record: VmmRecord,
+    pub(crate) stdout: Stdio,
+    pub(crate) stderr: Stdio,
     /// Where the record goes.
-    pub(crate) path: &'a Path,
+    pub(crate) record: &'a Path,
 }
 
 /// A process that was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    #[error("cannot run {program:?}")]
-    Run { program: OsString, source: io::Error },
+    /// The system refused.
+    #[error("cannot run {}", program.display())]
+    Run {
+        /// The program's file.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It was not let go on, as nothing would have led to it.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -44,34 +49,38 @@ const GO: u8 = b'g';
 const STOP: u8 = b's';
 
 /// Starts the process in a session of its own, with no rights to gain, no core dumps, an empty environment and no file
-/// but its three standard ones. Blocks for as long as a fork, an exec and a small file take.
-pub(crate) fn spawn(plan: Plan<'_>) -> Result<(VmmRecord, PidFd), SpawnError> {
-    let program = plan.record.binary.clone().into_os_string();
-    let failed = |source| SpawnError::Run { program: program.clone(), source };
+/// but its three standard ones; stdin is empty. `describe` makes its record. Blocks for as long as a fork, an exec and a
+/// small file take.
+pub(crate) fn spawn<R: Record + Send>(
+    plan: Plan<'_>,
+    describe: impl FnOnce(Identity) -> R + Send,
+) -> Result<(R, PidFd), SpawnError> {
+    let program = plan.program;
+    let failed = |source| SpawnError::Run { program: program.into(), source };
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let parent = getpid();
-    let mut command = Command::new(&program);
+    let mut command = Command::new(program);
     command.args(plan.args).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(plan.stdout).stderr(plan.stderr);
-    // SAFETY: `become_vmm` runs between fork and exec in a copy of a process with many threads. It makes system calls
+    // SAFETY: `become_program` runs between fork and exec in a copy of a process with many threads. It makes system calls
     // only, on descriptors that the copy owns; it takes no lock and allocates nothing.
-    unsafe { command.pre_exec(move || become_vmm(parent, &theirs)) };
+    unsafe { command.pre_exec(move || become_program(parent, &theirs)) };
 
     std::thread::scope(|scope| {
-        let (record, path) = (plan.record, plan.path);
-        let keeper = scope.spawn(move || admit(ours, record, path));
+        let path = plan.record;
+        let keeper = scope.spawn(move || admit(ours, path, describe));
         // Returns once the child has become the program, or failed to.
         let spawned = command.spawn().map_err(failed);
         // The command holds our copy of the child's end: the keeper must see the end of a child that is gone.
         drop(command);
         let admitted = keeper.join().unwrap_or_else(|_| Err(failed(Errno::CHILD.into())));
         match (spawned, admitted) {
-            (Ok(_), Ok(Some(vmm))) => Ok(vmm),
+            (Ok(_), Ok(Some(process))) => Ok(process),
             // It was refused because the record could not be written; that is the cause.
             (_, Err(cause)) => Err(cause),
             (Err(cause), Ok(_)) => {
                 // Best effort: a record of a process that never was proves nothing and is dropped by whoever reads it.
-                let _ = std::fs::remove_file(plan.path);
+                let _ = std::fs::remove_file(path);
                 Err(cause)
             }
             (Ok(_), Ok(None)) => Err(failed(Errno::CHILD.into())),
@@ -80,30 +89,32 @@ pub(crate) fn spawn(plan: Plan<'_>) -> Result<(VmmRecord, PidFd), SpawnError> {
 }
 
 /// The parent's half: learns who waits at the gate, writes it down, opens. None when nobody came.
-fn admit(mut gate: UnixStream, mut record: VmmRecord, path: &Path) -> Result<Option<(VmmRecord, PidFd)>, SpawnError> {
+fn admit<R: Record>(
+    mut gate: UnixStream,
+    path: &Path,
+    describe: impl FnOnce(Identity) -> R,
+) -> Result<Option<(R, PidFd)>, SpawnError> {
     let mut pid = [0; 4];
     if gate.read_exact(&mut pid).is_err() {
         return Ok(None);
     }
-    record.pid = i32::from_ne_bytes(pid);
+    let number = i32::from_ne_bytes(pid);
     let written = (|| {
-        let number = record.pid;
         let process = |source| RecordError::Process { pid: number, source };
         let gone = || process(Errno::SRCH.into());
         let pid = Pid::from_raw(number).ok_or_else(gone)?;
         let pidfd = PidFd::open(pid).map_err(process)?.ok_or_else(gone)?;
-        record.start_time = Stat::of(pid).map_err(process)?.start_time;
-        record.boot_id = boot_id().map_err(process)?;
+        let record = describe(Identity::of(pid).map_err(process)?);
         record.write(path)?;
-        Ok::<_, RecordError>(pidfd)
+        Ok::<_, RecordError>((record, pidfd))
     })();
     // If nobody reads this any more, the child has died, and its exit will tell.
     let _ = gate.write_all(&[if written.is_ok() { GO } else { STOP }]);
-    Ok(Some((record, written?)))
+    Ok(Some(written?))
 }
 
 /// The child's half, between fork and exec.
-fn become_vmm(parent: Pid, gate: &UnixStream) -> io::Result<()> {
+fn become_program(parent: Pid, gate: &UnixStream) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have died before that call, and then nobody would kill us.
     if getppid() != Some(parent) {
@@ -113,7 +124,7 @@ fn become_vmm(parent: Pid, gate: &UnixStream) -> io::Result<()> {
     umask(rustix::fs::Mode::from_bits_truncate(0o077));
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustix::thread::set_no_new_privs(true)?;
-    // Whatever some library opened without O_CLOEXEC stays out of the VMM.
+    // Whatever some library opened without O_CLOEXEC stays out of the program.
     // SAFETY: it changes a flag of descriptors in this process, which nothing else runs in.
     let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
     if closed != 0 {

@@ -4,8 +4,8 @@
 
 mod support;
 
-use banger_vmm::{Exit, LaunchError, Vmm, VmmRecord, launch};
-use rustix::process::{Pid, Signal};
+use banger_vmm::{Exit, LaunchError, Record, VmmRecord, launch};
+use rustix::process::Signal;
 use std::time::Duration;
 use support::{BOUND, Place, exit_of};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

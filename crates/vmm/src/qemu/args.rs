@@ -26,7 +26,7 @@ pub fn args(config: &VmmConfig, clock: TscFacts) -> Vec<OsString> {
         Engine::QemuKvm | Engine::Firecracker => args.pair("-accel", "kvm").pair("-cpu", "host"),
     };
     args.pair("-smp", config.vcpu.to_string()).pair("-m", format!("{}M", config.memory.as_mib()));
-    if let Some(kernel) = config.kernel.elf.as_ref().or(config.kernel.bzimage.as_ref()) {
+    if let Some(kernel) = config.kernel.for_engine(config.engine) {
         args.pair("-kernel", kernel);
     }
     args.pair("-initrd", &config.kernel.initramfs).pair("-append", kernel_command_line(config, clock));

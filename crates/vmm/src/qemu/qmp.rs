@@ -6,7 +6,6 @@
 use serde_json::Value;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -18,25 +17,13 @@ const MAX_LINE: u64 = 64 * 1024;
 /// # Errors
 /// When what listens there does not speak QMP, or hangs up.
 pub(crate) async fn running(socket: &Path) -> io::Result<()> {
-    let mut stream = BufReader::new(connect(socket).await?);
+    let mut stream = BufReader::new(crate::socket::connect(socket).await?);
     read_until(&mut stream, "QMP").await?;
     stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await?;
     read_until(&mut stream, "return").await?;
     stream.write_all(b"{\"execute\":\"query-status\"}\n").await?;
     read_until(&mut stream, "return").await?;
     Ok(())
-}
-
-/// Connects as soon as the socket is there.
-pub(crate) async fn connect(socket: &Path) -> io::Result<UnixStream> {
-    loop {
-        match UnixStream::connect(socket).await {
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            result => return result,
-        }
-    }
 }
 
 /// Reads messages until one has that key; events in between are of no interest.

@@ -12,10 +12,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Longest that anything in a guest may take here; an idle machine needs a tenth of it.
-pub const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
 /// The folder with `vmlinuz` and `initramfs`, made on first use and kept for later runs.
-pub fn guest() -> &'static Path {
+pub(crate) fn guest() -> &'static Path {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/guest.sh");
@@ -33,18 +33,18 @@ pub fn guest() -> &'static Path {
     })
 }
 
-pub async fn qemu() -> Binary {
+pub(crate) async fn qemu() -> Binary {
     discover(VmmKind::Qemu, None, &std::env::var_os("PATH").unwrap()).await.unwrap()
 }
 
 /// A VM's folders. Whatever runs in it is killed at the end.
-pub struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
-    pub vm: VmId,
+    pub(crate) vm: VmId,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
         let mut entropy = [0; 16];
         entropy[..4].copy_from_slice(&std::process::id().to_le_bytes());
@@ -52,23 +52,23 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap(), vm: VmId::from_entropy(entropy) }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.folder.path()
     }
 
     /// A disk of that many MiB.
-    pub fn disk(&self, name: &str, mib: u64, read_only: bool) -> Disk {
+    pub(crate) fn disk(&self, name: &str, mib: u64, read_only: bool) -> Disk {
         let path = self.path(name);
         std::fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
         Disk { path, read_only }
     }
 
     /// A guest under QEMU's translator that does `act`.
-    pub async fn qemu(&self, act: &str) -> VmmConfig {
+    pub(crate) async fn qemu(&self, act: &str) -> VmmConfig {
         VmmConfig {
             vm: self.vm,
             engine: Engine::QemuTcg,
@@ -91,12 +91,12 @@ impl Place {
         }
     }
 
-    pub fn console(&self) -> String {
+    pub(crate) fn console(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.path("console.log")).unwrap_or_default()).into_owned()
     }
 
     /// Waits until the console holds that text.
-    pub async fn console_says(&self, vmm: &Vmm, text: &str) {
+    pub(crate) async fn console_says(&self, vmm: &Vmm, text: &str) {
         let start = Instant::now();
         while !self.console().contains(text) {
             assert!(vmm.is_alive(), "the VMM ended before its console said {text:?}:\n{}", self.console());
@@ -109,14 +109,14 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         for record in banger_vmm::find(self.vm, self.folder.path()).unwrap_or_default() {
-            let pid = rustix::process::Pid::from_raw(record.pid).unwrap();
+            let pid = rustix::process::Pid::from_raw(record.identity.pid).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 }
 
 /// The VMM's exit, or a panic when it does not come.
-pub async fn exit_of(vmm: &Vmm, place: &Place) -> Exit {
+pub(crate) async fn exit_of(vmm: &Vmm, place: &Place) -> Exit {
     match tokio::time::timeout(BOUND, vmm.exited()).await {
         Ok(exit) => exit,
         Err(_) => panic!("the VMM did not end:\n{}", place.console()),

@@ -1,0 +1,122 @@
+//! What a trial has shown, on disk: for one boot of the host, one program and one kernel.
+//!
+//! Wrong or unreadable content is no memory. Losing it costs a trial.
+
+use super::{ProofSetup, Verdict};
+use crate::binary::{Binary, FileIdentity};
+use crate::config::Engine;
+use crate::record::{boot_id, replace};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where the outcome for an engine is kept, and what it holds for.
+#[derive(Debug)]
+pub(super) struct Memory {
+    path: PathBuf,
+    /// None when that cannot be told now; then nothing is remembered.
+    about: Option<About>,
+}
+
+/// A verdict holds as long as all of it stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct About {
+    boot_id: String,
+    engine: Engine,
+    binary: FileIdentity,
+    kernel: FileIdentity,
+    initramfs: FileIdentity,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    about: About,
+    verdict: Verdict,
+}
+
+impl Memory {
+    pub(super) fn of(engine: Engine, binary: &Binary, setup: &ProofSetup) -> Self {
+        let name = match engine {
+            Engine::Firecracker => "kvm-firecracker.v1.json",
+            Engine::QemuKvm | Engine::QemuTcg => "kvm-qemu.v1.json",
+        };
+        Self { path: setup.memory_dir.join(name), about: About::of(engine, &binary.path, setup) }
+    }
+
+    /// The verdict, if it still holds.
+    pub(super) fn recall(&self) -> Option<Verdict> {
+        let kept: Kept = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
+        (Some(kept.about) == self.about).then_some(kept.verdict)
+    }
+
+    /// Remembers the verdict. What keeps it from that costs the next start a trial, and is logged.
+    pub(super) fn keep(&self, verdict: &Verdict) {
+        let Some(about) = self.about.clone() else { return };
+        let kept = Kept { about, verdict: verdict.clone() };
+        let written = serde_json::to_vec(&kept).map_err(std::io::Error::from).and_then(|json| {
+            self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            replace(&self.path, &json)
+        });
+        if let Err(error) = written {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remember whether KVM works");
+        }
+    }
+}
+
+impl About {
+    fn of(engine: Engine, binary: &Path, setup: &ProofSetup) -> Option<Self> {
+        let kernel = setup.kernel.for_engine(engine)?;
+        Some(Self {
+            boot_id: boot_id().ok()?,
+            engine,
+            binary: FileIdentity::of(binary).ok()?,
+            kernel: FileIdentity::of(kernel).ok()?,
+            initramfs: FileIdentity::of(&setup.kernel.initramfs).ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binary::Version;
+    use crate::config::Kernel;
+    use banger_model::spec::VmmKind;
+
+    #[test]
+    fn holds_until_the_boot_the_program_or_the_kernel_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let binary =
+            Binary { kind: VmmKind::Qemu, path: file("qemu", "1"), version: Version { major: 7, minor: 2, patch: 0 } };
+        let kernel = Kernel { bzimage: Some(file("vmlinuz", "1")), elf: None, initramfs: file("initrd", "1"), hz: 250 };
+        let memory_dir = folder.path().join("state");
+        let setup = ProofSetup { kernel, memory_dir, runtime_dir: folder.path().into() };
+        let memory = || Memory::of(Engine::QemuKvm, &binary, &setup);
+
+        assert_eq!(memory().recall(), None);
+        memory().keep(&Verdict::Works);
+        assert_eq!(memory().recall(), Some(Verdict::Works));
+        assert_eq!(Memory::of(Engine::Firecracker, &binary, &setup).recall(), None, "that is another engine");
+
+        for changed in ["qemu", "vmlinuz", "initrd"] {
+            memory().keep(&Verdict::Works);
+            file(changed, "another content");
+            assert_eq!(memory().recall(), None, "{changed} has changed");
+        }
+        memory().keep(&Verdict::Works);
+        let text = std::fs::read_to_string(&memory().path).unwrap();
+        std::fs::write(&memory().path, text.replace(&boot_id().unwrap(), "an earlier boot")).unwrap();
+        assert_eq!(memory().recall(), None);
+        for rubbish in ["", "{", "null", "{\"verdict\":\"works\"}"] {
+            std::fs::write(&memory().path, rubbish).unwrap();
+            assert_eq!(memory().recall(), None, "{rubbish}");
+        }
+        std::fs::remove_file(&setup.kernel.initramfs).unwrap();
+        memory().keep(&Verdict::Works);
+        assert_eq!(memory().recall(), None, "nothing is known of a kernel that is not there");
+    }
+}

@@ -1,0 +1,168 @@
+//! Whether KVM works here, proved before it is trusted.
+//!
+//! A `/dev/kvm` that opens promises little: there are hosts where it makes VMs whose guests hang. So a throwaway guest is
+//! booted, and KVM works if the agent in it answers. That is remembered for this boot of the host, for the same program
+//! and the same kernel; what only takes a system call to find out is found out anew each time.
+//!
+//! Owns: the device's checks, the trial, and the file in which its outcome is remembered. Which engine is taken is
+//! [`crate::choose`]'s.
+
+mod device;
+mod memory;
+mod trial;
+
+use crate::binary::Binary;
+use crate::config::{Engine, Kernel};
+use memory::Memory;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long all trials together may take.
+pub const BOUND: Duration = Duration::from_secs(5);
+
+/// Whether an engine can use KVM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// A guest's agent answered.
+    Works,
+    /// It cannot.
+    Unusable(Unusable),
+}
+
+/// Why KVM cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum Unusable {
+    #[error("/dev/kvm is not there")]
+    NoDevice,
+    /// The group is the one that may, if there is one.
+    #[error("this user may not open /dev/kvm")]
+    NoPermission { group: Option<String> },
+    #[error("/dev/kvm cannot be used: {reason}")]
+    Device { reason: String },
+    #[error("/dev/kvm is there, but a test guest on it did not come up within {seconds} s")]
+    Hangs { seconds: u64 },
+    #[error("/dev/kvm is there, but a test guest on it failed: {reason}")]
+    Fails { reason: String },
+    #[error("nobody has tried whether it works")]
+    Unproved,
+}
+
+impl Unusable {
+    /// What the user can do about it.
+    pub fn fix(&self) -> Option<String> {
+        match self {
+            Self::NoDevice => Some(
+                "load the module kvm_intel or kvm_amd; if that fails, enable virtualization in the firmware, or nested \
+                 virtualization on the host of this VM"
+                    .into(),
+            ),
+            Self::NoPermission { group: Some(group) } => {
+                Some(format!("run `sudo usermod -aG {group} $USER`, then log in again"))
+            }
+            Self::NoPermission { group: None } => {
+                Some("run `sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm`, and join the group kvm".into())
+            }
+            Self::Hangs { .. } | Self::Fails { .. } => {
+                Some("run `banger doctor` to try again; on a virtual host, ask for nested virtualization".into())
+            }
+            Self::Device { .. } | Self::Unproved => None,
+        }
+    }
+}
+
+/// What has been found out about the engines that use KVM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Proofs(Vec<(Engine, Verdict)>);
+
+impl Proofs {
+    /// The verdict on this engine, if there is one.
+    pub fn of(&self, engine: Engine) -> Option<&Verdict> {
+        self.0.iter().find(|(known, _)| *known == engine).map(|(_, verdict)| verdict)
+    }
+}
+
+impl FromIterator<(Engine, Verdict)> for Proofs {
+    fn from_iter<I: IntoIterator<Item = (Engine, Verdict)>>(verdicts: I) -> Self {
+        Self(verdicts.into_iter().collect())
+    }
+}
+
+/// What a proof needs.
+#[derive(Debug, Clone)]
+pub struct ProofSetup {
+    /// What the guest boots: an initramfs with the agent.
+    pub kernel: Kernel,
+    /// Where outcomes are remembered. Made when missing.
+    pub memory_dir: PathBuf,
+    /// Where the trials' sockets and logs go, for trials only: whatever VMM runs there is killed first. Made when missing.
+    pub runtime_dir: PathBuf,
+}
+
+/// Proves each of the `candidates` (see [`crate::choose::candidates`]), all at the same time and within [`BOUND`], but for
+/// those whose outcome is remembered, unless `anew`. Never fails: what keeps a guest from being tried is the verdict.
+pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup, anew: bool) -> Proofs {
+    // Two proofs would be in each other's way; the second finds what the first has found.
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    if candidates.is_empty() {
+        return Proofs::default();
+    }
+    let _turn = ONE_AT_A_TIME.lock().await;
+    if let Err(unusable) = device::check() {
+        return candidates.iter().map(|(engine, _)| (*engine, Verdict::Unusable(unusable.clone()))).collect();
+    }
+    let memories = candidates.iter().map(|(engine, binary)| Memory::of(*engine, binary, setup)).collect::<Vec<_>>();
+    let known = memories.iter().map(|memory| memory.recall().filter(|_| !anew)).collect::<Vec<_>>();
+    if known.iter().any(Option::is_none) {
+        trial::sweep(setup).await;
+    }
+    let trials = candidates.iter().zip(memories).zip(known).map(|(((engine, binary), memory), known)| {
+        let (engine, binary, setup) = (*engine, binary.clone(), setup.clone());
+        tokio::spawn(async move {
+            if let Some(verdict) = known {
+                return (engine, verdict);
+            }
+            let verdict = trial::run(engine, binary, &setup).await;
+            tracing::info!(%engine, ?verdict, "tried KVM");
+            memory.keep(&verdict);
+            (engine, verdict)
+        })
+    });
+    let mut proofs = Proofs::default();
+    for trial in trials.collect::<Vec<_>>() {
+        // A trial that panicked has proved nothing.
+        proofs.0.extend(trial.await.ok());
+    }
+    proofs
+}
+
+/// Ends trials that a killed daemon has left.
+pub async fn sweep(setup: &ProofSetup) {
+    trial::sweep(setup).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_survive_json() {
+        for verdict in [
+            Verdict::Works,
+            Verdict::Unusable(Unusable::NoPermission { group: Some("kvm".into()) }),
+            Verdict::Unusable(Unusable::Hangs { seconds: 5 }),
+        ] {
+            let json = serde_json::to_string(&verdict).unwrap();
+            assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_names_the_group_to_join() {
+        let unusable = Unusable::NoPermission { group: Some("kvm".into()) };
+        assert!(unusable.fix().unwrap().contains("usermod -aG kvm"));
+    }
+}

@@ -1,0 +1,167 @@
+//! One throwaway guest, and whether its agent answers.
+
+use super::{BOUND, ProofSetup, Unusable, Verdict};
+use crate::binary::Binary;
+use crate::config::{Engine, VmmConfig};
+use crate::console::{self, Ending};
+use crate::launch::{LaunchError, launch};
+use crate::process::Vmm;
+use crate::scan::scan;
+use banger_model::wire::hello::{Greeting, Hunt, VERSION};
+use banger_model::{ByteSize, VmId};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+/// Enough for a kernel and an initramfs with its modules.
+const MEMORY: ByteSize = ByteSize::mib(256);
+/// How long until the agent is greeted again: what is said before it listens may be lost.
+const GREET_AGAIN: Duration = Duration::from_millis(100);
+/// How long a killed VMM may take to go.
+const KILL_BOUND: Duration = Duration::from_secs(5);
+
+/// Boots a guest, greets its agent, kills it. Takes at most the bound and what killing takes.
+pub(super) async fn run(engine: Engine, binary: Binary, setup: &ProofSetup) -> Verdict {
+    let deadline = Instant::now() + BOUND;
+    match attempt(engine, binary, setup, deadline).await {
+        Ok(()) => Verdict::Works,
+        Err(unusable) => Verdict::Unusable(unusable),
+    }
+}
+
+async fn attempt(engine: Engine, binary: Binary, setup: &ProofSetup, deadline: Instant) -> Result<(), Unusable> {
+    let fails = |reason: String| Unusable::Fails { reason };
+    let late = || Unusable::Hangs { seconds: BOUND.as_secs() };
+    let folder = setup.runtime_dir.join(match engine {
+        Engine::Firecracker => "f",
+        Engine::QemuKvm | Engine::QemuTcg => "q",
+    });
+    make_private(&folder).map_err(|error| fails(format!("{}: {error}", folder.display())))?;
+    let config = config(engine, binary, setup, &folder).map_err(|error| fails(error.to_string()))?;
+    // A launch is not to be cancelled, so what it starts is held whatever the clock says.
+    let launched = launch(&config).await;
+    let outcome = match &launched {
+        Err(error) => Err(fails(explain(error))),
+        Ok(vmm) => match timeout_at(deadline, greet(vmm)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(fails(last_words(&config))),
+            Err(_) => Err(late()),
+        },
+    };
+    if let Ok(vmm) = launched
+        && let Err(error) = vmm.kill_and_wait(KILL_BOUND).await
+    {
+        tracing::warn!(%error, "a test guest lingers");
+    }
+    // Only what was looked at above lies there.
+    let _ = std::fs::remove_dir_all(&folder);
+    outcome
+}
+
+fn config(engine: Engine, binary: Binary, setup: &ProofSetup, folder: &Path) -> io::Result<VmmConfig> {
+    let mut entropy = [0; 16];
+    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())?;
+    Ok(VmmConfig {
+        vm: VmId::from_entropy(entropy),
+        engine,
+        binary,
+        vcpu: 1,
+        memory: MEMORY,
+        kernel: setup.kernel.clone(),
+        kernel_args: Vec::new(),
+        disks: Vec::new(),
+        net: None,
+        runtime_dir: folder.into(),
+        console_log: folder.join("console.log"),
+        vmm_log: folder.join("vmm.log"),
+        record: folder.join("vmm.json"),
+    })
+}
+
+/// An empty folder for its owner only.
+fn make_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// True when the agent answers; false when the VMM ends instead. Waits for ever: the caller bounds it.
+async fn greet(vmm: &Vmm) -> bool {
+    tokio::select! {
+        biased;
+        _ = vmm.exited() => false,
+        () = answered(vmm) => true,
+    }
+}
+
+async fn answered(vmm: &Vmm) {
+    loop {
+        if let Ok(stream) = vmm.connect_agent_within(BOUND).await
+            && talk(stream).await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(GREET_AGAIN).await;
+    }
+}
+
+/// Greets until the agent answers.
+async fn talk(mut stream: tokio::net::UnixStream) -> io::Result<()> {
+    let mut nonce = [0; 16];
+    rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())?;
+    let greeting = Greeting { version: VERSION, nonce };
+    let mut hunt = Hunt::for_guest();
+    let mut buffer = [0; 512];
+    loop {
+        stream.write_all(&greeting.to_guest()).await?;
+        let again = Instant::now() + GREET_AGAIN;
+        while let Ok(read) = timeout_at(again, stream.read(&mut buffer)).await {
+            let read = read?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if hunt.feed(&buffer[..read]).is_some_and(|(answer, _)| answer == greeting) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn explain(error: &LaunchError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Why a guest ended, as far as its console or its VMM tells.
+fn last_words(config: &VmmConfig) -> String {
+    let last = |path: &Path| console::tail(path, 1).ok().and_then(|mut lines| lines.pop());
+    match console::ending(&config.console_log) {
+        Ok(Ending::Panicked(message)) => format!("its kernel panicked: {message}"),
+        _ => last(&config.vmm_log)
+            .or_else(|| last(&config.console_log))
+            .unwrap_or_else(|| "it ended without a word".into()),
+    }
+}
+
+/// Kills what an earlier daemon may have left in the middle of a trial.
+pub(super) async fn sweep(setup: &ProofSetup) {
+    for record in scan(&setup.runtime_dir).unwrap_or_default() {
+        if let Ok(Some(vmm)) = Vmm::adopt(&record)
+            && let Err(error) = vmm.kill_and_wait(KILL_BOUND).await
+        {
+            tracing::warn!(%error, "a test guest of an earlier run lingers");
+        }
+    }
+}
