@@ -116,7 +116,8 @@ impl Identity {
 
     /// The process id, if it can be one.
     pub(crate) fn pid(&self) -> Option<Pid> {
-        Pid::from_raw(self.pid).filter(|_| self.pid > 0)
+        // A negative number is asked about nowhere: it would mean a group of processes.
+        if self.pid > 0 { Pid::from_raw(self.pid) } else { None }
     }
 
     /// Whether the process of that id is this one and has not ended. Only meaningful while a pidfd of that process is held;

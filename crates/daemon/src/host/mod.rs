@@ -62,7 +62,7 @@ pub(crate) enum HostError {
     #[error("starting the VMM")]
     Launch { source: banger_vmm::LaunchError },
     #[error("ending the VMM")]
-    Kill { source: banger_vmm::process::ProcessError },
+    Kill { source: banger_vmm::KillError },
     #[error("starting the user-mode network: {reason}")]
     UserNet { reason: String, log: Vec<String> },
     #[error("a task on the host ended without an answer")]
@@ -136,7 +136,7 @@ pub(crate) trait Host: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChooseError {
     #[error("no VMM can run it here")]
-    None { source: banger_vmm::process::ProcessError },
+    None { source: banger_vmm::ChooseError },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
