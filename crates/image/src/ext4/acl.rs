@@ -27,9 +27,8 @@ mod tests {
 
     #[test]
     fn ids_stay_only_where_they_mean_something() {
-        let entry = |tag: u16, perm: u16, id: u32| {
-            [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
-        };
+        let entry =
+            |tag: u16, perm: u16, id: u32| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
         let value = [SYSCALL.to_le_bytes().to_vec(), entry(1, 6, u32::MAX), entry(USER, 4, 1000)].concat();
         let disk = [&ON_DISK.to_le_bytes()[..], &[1, 0, 6, 0], &entry(USER, 4, 1000)].concat();
         assert_eq!(to_disk(&value), Some(disk));

@@ -1,22 +1,12 @@
 //! Telling the writer what there is: a [`Tree`] becomes a sealed layout.
 
 use super::{
-    BLOCK, Ext4Error, acl,
+    Ext4Error, acl,
     tree::{Content, Inode, InodeId, Kind, Meta, Tree},
 };
 use crate::cancel::Cancel;
 use mkext4::{FsBuilder, InodeHandle, Layout, SparseSeg, SpecialKind};
 use std::collections::HashMap;
-
-/// The shortest journal, in blocks: what the writer gives small file systems.
-pub(super) const MIN_JOURNAL: u32 = 1024;
-
-/// Blocks in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) start: u64,
-    pub(super) blocks: u64,
-}
 
 /// A layout, and where it has each file.
 pub(super) struct Declared {
@@ -118,7 +108,6 @@ impl<'t> Declaration<'t> {
         inode: &Inode,
     ) -> Result<mkext4::Result<InodeHandle>, Ext4Error> {
         let meta = convert(&inode.meta);
-        let device = |kind| self.builder.mknod(parent, name, meta, kind);
         Ok(match &inode.kind {
             Kind::Dir(_) => self.builder.mkdir(parent, name, meta),
             Kind::File(content) => match segments(content) {
@@ -130,8 +119,12 @@ impl<'t> Declaration<'t> {
                     .map_err(|_| Ext4Error::NotUtf8Target { path: self.path(dir, name.as_bytes()) })?;
                 self.builder.symlink(parent, name, target, meta)
             }
-            Kind::Char { major, minor } => device_of(*major, *minor, true, device),
-            Kind::Block { major, minor } => device_of(*major, *minor, false, device),
+            Kind::Char { major, minor } => {
+                self.builder.mknod(parent, name, meta, SpecialKind::Char { major: *major, minor: *minor })
+            }
+            Kind::Block { major, minor } => {
+                self.builder.mknod(parent, name, meta, SpecialKind::Block { major: *major, minor: *minor })
+            }
             Kind::Fifo => self.builder.mknod(parent, name, meta, SpecialKind::Fifo),
         })
     }
@@ -167,4 +160,32 @@ impl<'t> Declaration<'t> {
         }
         parts.iter().rev().map(|part| format!("/{}", part.escape_ascii())).collect()
     }
+}
+
+/// Data and holes in turn; none if there are no holes.
+fn segments(content: &Content) -> Option<Vec<SparseSeg>> {
+    let mut segments = Vec::with_capacity(2 * content.pieces.len() + 1);
+    let mut end = 0;
+    let mut holes = false;
+    let mut hole = |segments: &mut Vec<SparseSeg>, length: u64| {
+        if length > 0 {
+            segments.push(SparseSeg::Hole(length));
+            holes = true;
+        }
+    };
+    for piece in &content.pieces {
+        hole(&mut segments, piece.offset - end);
+        segments.push(SparseSeg::Data(piece.length));
+        end = piece.offset + piece.length;
+    }
+    hole(&mut segments, content.size - end);
+    holes.then_some(segments)
+}
+
+/// Moments that ext4 cannot express become the nearest that it can.
+fn convert(meta: &Meta) -> mkext4::Meta {
+    const FIRST: i64 = -(1 << 31);
+    const LAST: i64 = (3 << 32) + (1 << 31) - 1;
+    let time = (meta.mtime.seconds.clamp(FIRST, LAST), meta.mtime.nanos.min(999_999_999));
+    mkext4::Meta::new(meta.mode & 0o7777, meta.uid, meta.gid, time)
 }

@@ -9,7 +9,7 @@
 
 use super::{
     BLOCK,
-    declare::{self, Run},
+    free::{self, Run},
     tree::Content,
 };
 
@@ -52,6 +52,12 @@ impl ImagePlan {
         };
         (from <= self.data).then(|| self.free.iter().map(between).sum())
     }
+
+    /// How many free blocks lie between the first of the contents and the block `from` behind it.
+    pub(super) fn excess(&self, from: u64) -> u64 {
+        let between = |run: &Run| (run.start + run.blocks).min(from).saturating_sub(run.start.max(self.data));
+        self.free.iter().map(between).sum()
+    }
 }
 
 impl Places {
@@ -62,7 +68,7 @@ impl Places {
     pub(super) fn in_image(size: u64) -> Self {
         let size = size.next_multiple_of(BLOCK as u64);
         let blocks = size / BLOCK as u64;
-        let Some(free) = declare::free_runs(size) else { return Self::unbounded() };
+        let Some(free) = free::runs(size) else { return Self::unbounded() };
         let mut places = Self { free: free.iter().rev().copied().collect(), image: None };
         let mut metadata = (blocks / METADATA_SHARE).min(METADATA_MAX);
         while metadata > 0 {

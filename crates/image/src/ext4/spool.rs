@@ -253,7 +253,7 @@ impl Spool {
     /// When buffered bytes cannot be written first.
     pub fn reader<'a>(&'a mut self, content: &'a Content) -> Result<ContentReader<'a>, Ext4Error> {
         self.flush()?;
-        Ok(ContentReader { file: &self.file, content, position: 0 })
+        Ok(ContentReader::new(&self.file, content))
     }
 
     /// Everything that was taken in, in the file and no longer in memory.
@@ -283,6 +283,22 @@ pub struct ContentReader<'a> {
     file: &'a File,
     content: &'a Content,
     position: u64,
+}
+
+impl<'a> ContentReader<'a> {
+    pub(super) fn new(file: &'a File, content: &'a Content) -> Self {
+        Self { file, content, position: 0 }
+    }
+
+    /// How far it has read.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes on at `position`, or where it is if that is further.
+    pub(super) fn skip_to(&mut self, position: u64) {
+        self.position = self.position.max(position);
+    }
 }
 
 impl Read for ContentReader<'_> {
@@ -340,10 +356,10 @@ mod tests {
         bytes.extend(vec![0; 16 * BLOCK]);
         bytes.extend([3; 5]);
         let content = spool.append_all(&mut &bytes[..]).unwrap();
-        assert_eq!(content.pieces.iter().map(|p| (p.offset, p.length)).collect::<Vec<_>>(), [
-            (0, 17 * BLOCK as u64),
-            (33 * BLOCK as u64, 5)
-        ]);
+        assert_eq!(
+            content.pieces.iter().map(|p| (p.offset, p.length)).collect::<Vec<_>>(),
+            [(0, 17 * BLOCK as u64), (33 * BLOCK as u64, 5)]
+        );
         assert_eq!(read_back(&mut spool, &content), bytes);
     }
 

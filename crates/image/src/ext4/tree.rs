@@ -121,6 +121,22 @@ impl Tree {
         (0..).map(InodeId).zip(&self.inodes)
     }
 
+    /// A regular file's contents; none if it is something else.
+    pub fn content(&self, id: InodeId) -> Option<&Content> {
+        match &self.inode(id).kind {
+            Kind::File(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    /// As [`Self::content`], to be changed.
+    pub fn content_mut(&mut self, id: InodeId) -> Option<&mut Content> {
+        match &mut self.inodes[id.0 as usize].kind {
+            Kind::File(content) => Some(content),
+            _ => None,
+        }
+    }
+
     /// What has a name in a folder; none if it has no such name or is no folder.
     pub fn child(&self, dir: InodeId, name: &[u8]) -> Option<InodeId> {
         match &self.inode(dir).kind {
