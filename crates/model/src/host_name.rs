@@ -16,11 +16,16 @@ pub enum VmFile {
     VmmRecord,
     /// What the VMM itself prints.
     VmmLog,
+    /// The identity of the running user-mode network process.
+    UserNetRecord,
+    /// What the user-mode network process prints.
+    UserNetLog,
 }
 
 impl VmFile {
     /// Every kind, for tests and sweeps.
-    pub const ALL: [Self; 4] = [Self::Layer, Self::WorkDisk, Self::VmmRecord, Self::VmmLog];
+    pub const ALL: [Self; 6] =
+        [Self::Layer, Self::WorkDisk, Self::VmmRecord, Self::VmmLog, Self::UserNetRecord, Self::UserNetLog];
 
     /// The file's name below the VM's folder.
     pub fn file_name(self) -> &'static str {
@@ -29,8 +34,21 @@ impl VmFile {
             Self::WorkDisk => "work.v1.ext4",
             Self::VmmRecord => "vmm.v1.json",
             Self::VmmLog => "vmm.log",
+            Self::UserNetRecord => "usernet.v1.json",
+            Self::UserNetLog => "usernet.log",
         }
     }
+}
+
+/// The name of a boot's console, below the VM's folder.
+pub fn console_file(boot: u32) -> String {
+    format!("console.{boot}.log")
+}
+
+/// The boot whose console has that name, if it is one.
+pub fn boot_of_console(name: &str) -> Option<u32> {
+    let number = name.strip_prefix("console.")?.strip_suffix(".log")?;
+    number.parse().ok().filter(|boot: &u32| boot.to_string() == number)
 }
 
 /// The VM whose folder this is, if the name is one of ours.
@@ -47,6 +65,14 @@ mod tests {
     fn file_names_differ() {
         let names: BTreeSet<_> = VmFile::ALL.iter().map(|f| f.file_name()).collect();
         assert_eq!(names.len(), VmFile::ALL.len());
+    }
+
+    #[test]
+    fn consoles_trace_back_to_their_boot() {
+        assert_eq!(boot_of_console(&console_file(7)), Some(7));
+        for other in ["console.log", "console.x.log", "console.07.log", "console.+7.log", "vmm.log"] {
+            assert_eq!(boot_of_console(other), None, "{other}");
+        }
     }
 
     #[test]
