@@ -1,0 +1,130 @@
+//! From a VMM that runs to a guest that answers, and to its end.
+
+use super::{RealHost, usernet};
+use crate::{
+    db::VmRow,
+    guest::SessionError,
+    host::BootError,
+    op::OpCx,
+};
+use banger_model::{
+    VmId,
+    api::vm::EndReason,
+    host_name::VmFile,
+    spec::{Accel, NetMode},
+    wire::guest::{GuestConfig, GuestFacts},
+};
+use banger_vmm::{
+    console::{self, Ending},
+    process::{Exit, Vmm},
+};
+use std::time::Duration;
+
+/// How long a guest may take until its agent answers, unless the user says otherwise. Emulated ones take a few seconds on an
+/// idle host, and much longer on one where many boot.
+const TCG_BOUND: Duration = Duration::from_secs(120);
+const KVM_BOUND: Duration = Duration::from_secs(60);
+/// How long a guest may take to end in order: services have their own time-outs.
+const SHUTDOWN_BOUND: Duration = Duration::from_secs(90);
+/// How many of the console's last lines are in an error.
+const CONSOLE_LINES: usize = 20;
+/// How many of the VMM's last lines are in an error.
+const LOG_LINES: usize = 8;
+
+impl RealHost {
+    pub(super) async fn boot_guest(&self, vm: &VmRow, cx: &OpCx) -> Result<GuestFacts, BootError> {
+        let Some(vmm) = self.vmm(vm.id) else { return Err(self.ended_early(vm, Exit::Unknown)) };
+        let bound = self.boot_bound(vm);
+        let boots = async {
+            tokio::select! {
+                biased;
+                exit = vmm.exited() => Err(self.ended_early(vm, exit)),
+                facts = self.greet(vm, &vmm, bound) => facts,
+            }
+        };
+        cx.cancellable(boots).await?
+    }
+
+    async fn greet(&self, vm: &VmRow, vmm: &Vmm, bound: Duration) -> Result<GuestFacts, BootError> {
+        let session = match self.sessions.open_within(vm.id, vmm, bound).await {
+            Ok(session) => session,
+            // The VMM has ended: whoever watches for that says more.
+            Err(SessionError::Ended) => return std::future::pending().await,
+            Err(SessionError::Silent(_)) => {
+                return Err(BootError::Silent { seconds: bound.as_secs(), console: self.console_tail(vm) });
+            }
+            Err(source) => return Err(BootError::Configure { source, console: self.console_tail(vm) }),
+        };
+        let config = GuestConfig {
+            hostname: vm.name.to_string(),
+            unix_ns: u64::try_from(crate::clock::now().as_nanos()).unwrap_or(u64::MAX),
+            network: (vm.spec.net == NetMode::User).then(usernet::guest_network),
+            authorized_keys: Vec::new(),
+            image_init: true,
+        };
+        session.configure(config).await.map_err(|source| BootError::Configure { source, console: self.console_tail(vm) })
+    }
+
+    /// Asks the guest to end, and waits for that. False when it did not, or could not be asked.
+    pub(super) async fn shut_guest_down(&self, vm: &VmRow) -> bool {
+        let Some(vmm) = self.vmm(vm.id) else { return false };
+        let asked = async {
+            let session = self.sessions.get(vm.id, &vmm).await?;
+            session.shutdown().await
+        };
+        let ends = async {
+            match asked.await {
+                Ok(()) => vmm.exited().await,
+                // A guest that ends before it has answered has ended as well; one that refuses has not.
+                Err(error) => {
+                    tracing::warn!(vm = %vm.id, error = &error as &dyn std::error::Error, "could not ask the guest to end");
+                    tokio::time::timeout(Duration::from_millis(500), vmm.exited()).await.unwrap_or(Exit::Unknown)
+                }
+            }
+        };
+        let _ = tokio::time::timeout(SHUTDOWN_BOUND, ends).await;
+        !vmm.is_alive()
+    }
+
+    /// Waits for the VMM's end, and tells what it was.
+    pub(super) async fn end_of(&self, vm: &VmRow) -> EndReason {
+        let process = self.vmm(vm.id).or_else(|| self.vmms.last(vm.id));
+        let exit = match process {
+            Some(vmm) => vmm.exited().await,
+            None => Exit::Unknown,
+        };
+        match (console::ending(&self.places.console(vm.id, vm.boots)), exit) {
+            (Ok(Ending::Panicked(message)), _) => EndReason::Panicked { message },
+            (Ok(Ending::PoweredOff | Ending::Rebooted), _) | (_, Exit::Code(0)) => EndReason::PoweredOff,
+            (_, Exit::Code(_) | Exit::Signal(_) | Exit::Unknown) => EndReason::Lost,
+        }
+    }
+
+    fn ended_early(&self, vm: &VmRow, exit: Exit) -> BootError {
+        let console = self.console_tail(vm);
+        match console::ending(&self.places.console(vm.id, vm.boots)) {
+            Ok(Ending::Panicked(message)) => BootError::Panicked { message, console },
+            _ => {
+                let log = console::tail(&self.places.file(vm.id, VmFile::VmmLog), LOG_LINES).unwrap_or_default();
+                BootError::VmmEnded { exit: exit.to_string(), console, log }
+            }
+        }
+    }
+
+    fn console_tail(&self, vm: &VmRow) -> Vec<String> {
+        console::tail(&self.places.console(vm.id, vm.boots), CONSOLE_LINES).unwrap_or_default()
+    }
+
+    fn boot_bound(&self, vm: &VmRow) -> Duration {
+        let asked = self.config.load().ok().and_then(|config| config.vm.boot_timeout);
+        let usual = match vm.boot.as_ref().map(|boot| boot.accel) {
+            Some(Accel::Kvm) => KVM_BOUND,
+            Some(Accel::Tcg) | None => TCG_BOUND,
+        };
+        asked.map_or(usual, |seconds| Duration::from_secs(seconds.into()))
+    }
+
+    pub(super) fn vmm(&self, id: VmId) -> Option<Vmm> {
+        self.vmms.alive(id, &self.places.file(id, VmFile::VmmRecord))
+    }
+}
