@@ -2,7 +2,7 @@
 //!
 //! The file is read anew for every request that needs it, so a change holds from the next command on.
 
-use crate::{host_facts::HostFacts, verbs::VerbError, verbs::create::Wanted};
+use crate::{host::NoUserNet, host_facts::HostFacts, verbs::VerbError, verbs::create::Wanted};
 use banger_model::{
     ByteSize, ImageRef, KernelRef,
     api::vm::CreateVm,
@@ -52,6 +52,8 @@ pub(crate) struct VmDefaults {
     pub(crate) disk_size: Option<ByteSize>,
     pub(crate) vmm: Option<VmmChoice>,
     pub(crate) net: Option<NetMode>,
+    /// How long a guest may take until its agent answers, in seconds.
+    pub(crate) boot_timeout: Option<u32>,
 }
 
 /// `[registries]`.
@@ -108,7 +110,14 @@ impl ConfigFile {
 
 impl Config {
     /// Fills in what a request left out, and checks the whole.
-    pub(crate) fn resolve(&self, request: &CreateVm, host: &HostFacts) -> Result<Wanted, VerbError> {
+    ///
+    /// `user_net` is whether this host has user-mode networks.
+    pub(crate) fn resolve(
+        &self,
+        request: &CreateVm,
+        host: &HostFacts,
+        user_net: Result<(), NoUserNet>,
+    ) -> Result<Wanted, VerbError> {
         let defaults = &self.vm;
         let vmm = request.vmm.or(defaults.vmm).unwrap_or_default();
         let net = request.net.or(defaults.net);
@@ -119,6 +128,9 @@ impl Config {
                 reason: "Firecracker has no network without root yet; use --net none, or --vmm qemu".into(),
             });
         }
+        if net == Some(NetMode::User) {
+            user_net.clone()?;
+        }
         let wanted = Wanted {
             image: pick(&request.image, &defaults.image).map_or_else(|| built_in(DEFAULT_IMAGE), Ok)?,
             kernel: pick(&request.kernel, &defaults.kernel).map_or_else(|| built_in(DEFAULT_KERNEL), Ok)?,
@@ -126,7 +138,7 @@ impl Config {
             memory: request.memory.or(defaults.memory).unwrap_or_else(|| host.default_memory()),
             disk: request.disk.or(defaults.disk_size).unwrap_or(DEFAULT_DISK),
             vmm,
-            net: net.unwrap_or(match host.user_net && vmm != VmmChoice::Firecracker {
+            net: net.unwrap_or(match user_net.is_ok() && vmm != VmmChoice::Firecracker {
                 true => NetMode::User,
                 false => NetMode::None,
             }),
@@ -183,7 +195,7 @@ mod tests {
     use super::*;
 
     fn host() -> HostFacts {
-        HostFacts { cpus: 16, memory_total: ByteSize::gib(32), user_net: true }
+        HostFacts { cpus: 16, memory_total: ByteSize::gib(32) }
     }
 
     fn config(text: &str) -> Config {
@@ -194,21 +206,25 @@ mod tests {
     fn flag_beats_file_beats_host_beats_built_in() {
         let file = config("[vm]\nvcpu = 3\nmemory = \"1GiB\"\n");
         let request = CreateVm { memory: Some(ByteSize::mib(256)), ..CreateVm::default() };
-        let got = file.resolve(&request, &host()).unwrap();
+        let got = file.resolve(&request, &host(), Ok(())).unwrap();
         assert_eq!((got.vcpu, got.memory, got.disk), (3, ByteSize::mib(256), DEFAULT_DISK));
-        let got = Config::default().resolve(&CreateVm::default(), &host()).unwrap();
+        let got = Config::default().resolve(&CreateVm::default(), &host(), Ok(())).unwrap();
         assert_eq!((got.vcpu, got.memory), (4, ByteSize::gib(4)));
         assert_eq!(got.image.to_string(), DEFAULT_IMAGE);
     }
 
     #[test]
     fn user_mode_network_only_where_it_can_be_had() {
-        let without = HostFacts { user_net: false, ..host() };
-        assert_eq!(Config::default().resolve(&CreateVm::default(), &without).unwrap().net, NetMode::None);
+        let missing = || Err(NoUserNet::Passt);
+        let any = CreateVm::default();
+        assert_eq!(Config::default().resolve(&any, &host(), Ok(())).unwrap().net, NetMode::User);
+        assert_eq!(Config::default().resolve(&any, &host(), missing()).unwrap().net, NetMode::None);
+        let asked = CreateVm { net: Some(NetMode::User), ..any };
+        assert!(matches!(Config::default().resolve(&asked, &host(), missing()), Err(VerbError::NoUserNet(_))));
         let firecracker = CreateVm { vmm: Some(VmmChoice::Firecracker), ..CreateVm::default() };
-        assert_eq!(Config::default().resolve(&firecracker, &host()).unwrap().net, NetMode::None);
+        assert_eq!(Config::default().resolve(&firecracker, &host(), Ok(())).unwrap().net, NetMode::None);
         let both = CreateVm { net: Some(NetMode::User), ..firecracker };
-        assert!(Config::default().resolve(&both, &host()).is_err());
+        assert!(Config::default().resolve(&both, &host(), Ok(())).is_err());
     }
 
     #[test]
@@ -221,7 +237,7 @@ mod tests {
             (CreateVm { vcpu: Some(0), ..none() }, "1 to 32"),
             (CreateVm { disk: Some(ByteSize(1)), ..none() }, "64 MiB"),
         ] {
-            let error = Config::default().resolve(&request, &host()).unwrap_err().to_string();
+            let error = Config::default().resolve(&request, &host(), Ok(())).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }

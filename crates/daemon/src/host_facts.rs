@@ -10,18 +10,15 @@ pub(crate) struct HostFacts {
     pub(crate) cpus: u32,
     /// All memory of the host.
     pub(crate) memory_total: ByteSize,
-    /// Whether user-mode networks can be had.
-    pub(crate) user_net: bool,
 }
 
 impl HostFacts {
     /// Looks.
-    pub(crate) fn measure(user_net: bool) -> Self {
+    pub(crate) fn measure() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
             memory_total: meminfo("MemTotal:").unwrap_or(ByteSize::gib(1)),
-            user_net,
         }
     }
 

@@ -41,6 +41,8 @@ struct Shared {
 /// The operations that are open now.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operations {
+    /// Cancelled when the daemon is to end: nothing is prepared any more.
+    stopping: CancellationToken,
     open: Arc<Mutex<BTreeMap<OpId, std::sync::Weak<Shared>>>>,
 }
 
@@ -92,10 +94,9 @@ impl Operations {
         })
     }
 
-    /// Tells all to end.
-    pub(crate) fn cancel_all(&self) {
-        let open: Vec<_> = self.lock().values().filter_map(std::sync::Weak::upgrade).collect();
-        open.iter().for_each(|shared| shared.cancel.cancel());
+    /// Ends whatever may be abandoned, now and from now on; what has begun to change the host goes on.
+    pub(crate) fn stop_preparing(&self) {
+        self.stopping.cancel();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<OpId, std::sync::Weak<Shared>>> {
@@ -162,6 +163,7 @@ impl OpCx {
         tokio::select! {
             biased;
             () = self.shared.cancel.cancelled() => Err(Cancelled),
+            () = self.shared.registry.stopping.cancelled() => Err(Cancelled),
             () = self.client_gone() => Err(Cancelled),
             value = work => Ok(value),
         }
@@ -200,6 +202,15 @@ mod tests {
     async fn a_client_that_goes_ends_only_what_may_be_abandoned() {
         let (cx, events) = Operations::default().begin(crate::clock::new_op(), "x".into());
         drop(events);
+        assert_eq!(cx.abandonable(std::future::pending::<()>()).await, Err(Cancelled));
+        assert_eq!(cx.cancellable(async { 7 }).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn the_daemon_s_end_ends_only_what_may_be_abandoned() {
+        let operations = Operations::default();
+        let (cx, _events) = operations.begin(crate::clock::new_op(), "x".into());
+        operations.stop_preparing();
         assert_eq!(cx.abandonable(std::future::pending::<()>()).await, Err(Cancelled));
         assert_eq!(cx.cancellable(async { 7 }).await, Ok(7));
     }

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// A host object that belongs to one VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Resource {
+pub(crate) enum Resource {
     /// The ext4 at `/root`, in the VM's folder.
     WorkDisk,
     /// The writable layer over the image, in the VM's folder.
@@ -22,7 +22,7 @@ pub enum Resource {
 }
 
 /// What a VM owns, in the order in which it is built up, each with the lowest target that needs it.
-pub const ORDER: [(Resource, Target); 5] = [
+pub(crate) const ORDER: [(Resource, Target); 5] = [
     (Resource::WorkDisk, Target::Stopped),
     (Resource::Layer, Target::Stopped),
     (Resource::Sockets, Target::Running),
@@ -31,12 +31,12 @@ pub const ORDER: [(Resource, Target); 5] = [
 ];
 
 /// What has to be there for a target, in the order of building.
-pub fn up_to(target: Target) -> impl Iterator<Item = Resource> {
+pub(crate) fn up_to(target: Target) -> impl Iterator<Item = Resource> {
     ORDER.into_iter().filter(move |(_, needs)| *needs <= target).map(|(resource, _)| resource)
 }
 
 /// What must not be there for a target, in the order of taking down.
-pub fn beyond(target: Target) -> impl Iterator<Item = Resource> {
+pub(crate) fn beyond(target: Target) -> impl Iterator<Item = Resource> {
     ORDER.into_iter().rev().filter(move |(_, needs)| *needs > target).map(|(resource, _)| resource)
 }
 

@@ -3,13 +3,18 @@
 //! [`Host`] has two implementations: [`real`] with files and processes, and, in tests, one that models their dependencies.
 //! `ensure` and `remove` are idempotent and say whether they changed anything. Nothing here decides what a VM should own.
 
+pub(crate) mod real;
+
 use crate::{
+    config::ConfigError,
     db::{BootRow, VmRow},
     guest::Session,
     op::{Cancelled, OpCx},
     resource::Resource,
 };
+use banger_image::{DiskError, image::ImageError, initramfs::InitramfsError, kernel::KernelError};
 use banger_model::{VmId, api::vm::EndReason, vm::Observed, wire::guest::GuestFacts};
+use banger_vmm::{BinaryError, CompanionError, KillError, LaunchError, WatchError};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,18 +58,34 @@ pub(crate) type Inventory = BTreeMap<VmId, Present>;
 /// An effect on the host that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostError {
-    #[error("{resource} of the VM: {path}")]
+    #[error("the {resource} of the VM: {}", path.display())]
     File { resource: Resource, path: PathBuf, source: std::io::Error },
-    #[error("{resource} of the VM")]
-    Disk { resource: Resource, source: crate::pending_image::DiskError },
-    #[error("the kernel's files")]
-    Kernel { source: banger_image::kernel::KernelError },
-    #[error("starting the VMM")]
-    Launch { source: banger_vmm::LaunchError },
-    #[error("ending the VMM")]
-    Kill { source: banger_vmm::KillError },
-    #[error("starting the user-mode network: {reason}")]
-    UserNet { reason: String, log: Vec<String> },
+    #[error("the {resource} of the VM cannot be made")]
+    Disk { resource: Resource, source: DiskError },
+    #[error("the VM's image cannot be used")]
+    Image { source: ImageError },
+    #[error("the VM's kernel cannot be used")]
+    Kernel { source: KernelError },
+    #[error("the guest's first files cannot be made")]
+    Initramfs { source: InitramfsError },
+    #[error("the program of the VMM cannot be used")]
+    Program { source: BinaryError },
+    #[error("the VMM could not be started")]
+    Launch { source: LaunchError },
+    #[error("the {resource} of the VM cannot be watched")]
+    Watch { resource: Resource, source: WatchError },
+    #[error("the {resource} of the VM cannot be ended")]
+    Kill { resource: Resource, source: KillError },
+    #[error("the user-mode network could not be started")]
+    UserNet { source: CompanionError },
+    #[error(transparent)]
+    NoUserNet(#[from] NoUserNet),
+    #[error("the processes of this host cannot be listed")]
+    Processes { source: std::io::Error },
+    #[error("the folder {} cannot be read", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("a task on the host ended without an answer")]
     Task,
     #[error("the VM has no boot on record")]
@@ -72,8 +93,19 @@ pub(crate) enum HostError {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     #[cfg(test)]
-    #[error("planted failure of {0}")]
+    #[error("planted failure of the {0}")]
     Planted(Resource),
+}
+
+/// There is no user-mode network here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoUserNet {
+    #[error("a user-mode network needs passt, which is not installed: install the package passt, or use --net none")]
+    Passt,
+    #[error("{} is configured as passt but is no program that can be run", path.display())]
+    Configured { path: PathBuf },
+    #[error("a user-mode network needs {}, which is not there: it belongs beside bangerd", path.display())]
+    Filter { path: PathBuf },
 }
 
 /// A guest that did not come up.
@@ -81,8 +113,8 @@ pub(crate) enum HostError {
 pub(crate) enum BootError {
     #[error("the guest's kernel panicked: {message}")]
     Panicked { message: String, console: Vec<String> },
-    #[error("the VMM ended before the guest was up")]
-    VmmEnded { console: Vec<String>, log: Vec<String> },
+    #[error("the VMM ended before the guest was up: {exit}")]
+    VmmEnded { exit: String, console: Vec<String>, log: Vec<String> },
     #[error("the agent in the guest did not answer within {seconds} s")]
     Silent { seconds: u64, console: Vec<String> },
     #[error("the agent in the guest could not be set up")]
@@ -130,6 +162,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// The console of a boot of the VM; the file may not be there yet.
     fn console(&self, id: VmId, boot: u32) -> PathBuf;
+
+    /// Whether user-mode networks can be had, and what is missing if not.
+    fn user_net(&self) -> Result<(), NoUserNet>;
 }
 
 /// No VMM can run the VM.
@@ -137,6 +172,10 @@ pub(crate) trait Host: Send + Sync + 'static {
 pub(crate) enum ChooseError {
     #[error("no VMM can run it here")]
     None { source: banger_vmm::ChooseError },
+    #[error(transparent)]
+    Host(#[from] Box<HostError>),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

@@ -29,14 +29,10 @@ pub(crate) enum FolderError {
 
 /// Makes sure of a folder that nobody else can enter. `variable` is the environment variable that moves it.
 pub(super) fn ensure(path: &Path, variable: &'static str) -> Result<(), FolderError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => FolderError::NotAFolder { path: path.into() },
-            _ => FolderError::Make { path: path.into(), source },
-        })?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => FolderError::NotAFolder { path: path.into() },
+        _ => FolderError::Make { path: path.into(), source },
+    })?;
     // Not through a link: in a folder like /tmp somebody else might have put it there.
     let found = fs::symlink_metadata(path).map_err(|source| FolderError::Examine { path: path.into(), source })?;
     if !found.is_dir() {

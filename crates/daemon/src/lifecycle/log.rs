@@ -28,7 +28,8 @@ pub(super) fn begin(path: &Path) -> io::Result<()> {
         .with_span_list(false)
         .with_writer(Rotating::open(path, MOST)?);
     // Libraries only when something is wrong.
-    let wanted = Targets::new().with_target("bangerd", level).with_target("banger", level).with_default(LevelFilter::WARN);
+    let wanted =
+        Targets::new().with_target("bangerd", level).with_target("banger", level).with_default(LevelFilter::WARN);
     // An error says that somebody else has begun to log in this process: only in tests.
     let _ = tracing_subscriber::registry().with(records).with(wanted).try_init();
     std::panic::set_hook(Box::new(|panic| {

@@ -10,8 +10,8 @@ mod run;
 mod socket;
 mod start;
 
-pub(crate) use run::run;
 pub(crate) use instance::InstanceError;
+pub(crate) use run::run;
 pub(crate) use start::start;
 
 use banger_model::paths::{NoHome, PathFacts, Paths};

@@ -2,25 +2,12 @@
 
 use super::{StartError, folders, instance, log, paths, socket::ApiSocket};
 use crate::{
-    App,
-    app::Parts,
-    boot_files::BootFiles,
-    config::ConfigFile,
-    db::Db,
-    host::real::RealHost,
-    host_facts::HostFacts,
-    prepare::Prepare,
-    reconcile,
+    App, app::Parts, boot_files::BootFiles, config::ConfigFile, db::Db, host::real::RealHost, host_facts::HostFacts,
+    prepare::Prepare, reconcile,
 };
 use banger_image::store::Store;
 use banger_model::paths::Paths;
-use std::{
-    fs::OpenOptions,
-    io::Write,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs::OpenOptions, io::Write, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval, timeout},
@@ -69,8 +56,8 @@ async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {
 
     let path = app.paths.socket();
     let socket = ApiSocket::bind(&path).map_err(|source| StartError::Listen { path: path.clone(), source })?;
-    let serving = axum::serve(socket, crate::api::router(Arc::clone(&app)))
-        .with_graceful_shutdown(app.shutdown.clone().cancelled_owned());
+    let serving =
+        axum::serve(socket, axum::Router::new()).with_graceful_shutdown(app.shutdown.clone().cancelled_owned());
     let mut server = tokio::spawn(serving.into_future());
     announce(&path, detached);
     let looking = tokio::spawn(look_again(Arc::clone(&app)));

@@ -1,9 +1,12 @@
 //! Images: get, pull, import, list, delete.
 
 use super::{Prepare, PrepareError, Users, blocking};
-use crate::pending_image::{self as image, Image, ImageError, ImageFiles, Manifest, PullOptions};
 use crate::{db::DbError, op::OpCx};
-use banger_image::{cancel::Cancel, progress::Progress};
+use banger_image::{
+    cancel::Cancel,
+    image::{self, Image, ImageError, ImageFiles, Manifest, PullOptions},
+    progress::Progress,
+};
 use banger_model::{Digest, ImageRef, api::op::Stage};
 use std::sync::Arc;
 

@@ -20,9 +20,9 @@ use crate::{
     config::{ConfigError, ConfigFile},
     db::DbError,
     op::{Cancelled, OpCx},
-    pending_image::{Image, ImageError},
 };
 use banger_image::{
+    image::{Image, ImageError},
     initramfs::InitramfsError,
     kernel::{Kernel, KernelError},
     store::Store,
@@ -87,7 +87,7 @@ pub(crate) type Users = BTreeMap<Digest, Vec<VmName>>;
 
 /// While it lives, no image and no kernel is taken away.
 #[derive(Debug)]
-pub(crate) struct Keep(#[expect(dead_code, reason = "held for its end")] OwnedRwLockReadGuard<()>);
+pub(crate) struct Keep(OwnedRwLockReadGuard<()>);
 
 impl Prepare {
     pub(crate) fn new(boot_files: BootFiles, config: ConfigFile) -> Self {
@@ -125,7 +125,7 @@ impl Prepare {
             // Somebody may have deleted them before we held on; then they are got again.
             let store = self.store.clone();
             let there = blocking("the store", move || {
-                crate::pending_image::files(&store, &image).is_ok()
+                banger_image::image::files(&store, &image).is_ok()
                     && banger_image::kernel::files(&store, &kernel).is_ok()
             });
             if there.await? {

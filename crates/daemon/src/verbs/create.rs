@@ -20,7 +20,7 @@ const NAME_TRIES: u32 = 64;
 /// Makes a VM; it is at rest afterwards. With `rm`, it lives as long as the lease.
 pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(VmRow, Option<Lease>), VerbError> {
     // 1. validate
-    let wanted = app.config.load()?.resolve(&request, &app.host_facts)?;
+    let wanted = app.config.load()?.resolve(&request, &app.host_facts, app.host.user_net())?;
     let name = free_name(app, request.name.as_ref()).await?;
     cx.plan(VmPlan { name: name.clone(), vcpu: wanted.vcpu, memory: wanted.memory, disk: wanted.disk });
 

@@ -4,7 +4,7 @@ use super::apply::LeftOver;
 use crate::{
     config::ConfigError,
     db::DbError,
-    host::{BootError, ChooseError, HostError},
+    host::{BootError, ChooseError, HostError, NoUserNet},
     op::Cancelled,
     prepare::PrepareError,
 };
@@ -28,6 +28,8 @@ pub(crate) enum VerbError {
     Value { what: &'static str, value: String, reason: String },
     #[error("{asked} of memory is more than this host can give: {available} of its {total} are free")]
     Memory { asked: ByteSize, available: ByteSize, total: ByteSize },
+    #[error(transparent)]
+    NoUserNet(#[from] NoUserNet),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

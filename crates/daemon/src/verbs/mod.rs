@@ -17,4 +17,4 @@ pub(crate) mod restart;
 pub(crate) mod start;
 pub(crate) mod stop;
 
-pub(crate) use error::VerbError;
+pub(crate) use error::{VerbError, chain};

@@ -1,12 +1,7 @@
 //! From a VMM that runs to a guest that answers, and to its end.
 
 use super::{RealHost, usernet};
-use crate::{
-    db::VmRow,
-    guest::SessionError,
-    host::BootError,
-    op::OpCx,
-};
+use crate::{db::VmRow, guest::SessionError, host::BootError, op::OpCx};
 use banger_model::{
     VmId,
     api::vm::EndReason,
@@ -62,7 +57,10 @@ impl RealHost {
             authorized_keys: Vec::new(),
             image_init: true,
         };
-        session.configure(config).await.map_err(|source| BootError::Configure { source, console: self.console_tail(vm) })
+        session
+            .configure(config)
+            .await
+            .map_err(|source| BootError::Configure { source, console: self.console_tail(vm) })
     }
 
     /// Asks the guest to end, and waits for that. False when it did not, or could not be asked.

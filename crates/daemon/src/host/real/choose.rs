@@ -6,7 +6,7 @@ use crate::{
     host::ChooseError,
     op::OpCx,
 };
-use banger_vmm::{ProofSetup, Programs, Wish, candidates, prove};
+use banger_vmm::{Programs, ProofSetup, Wish, candidates, prove};
 
 impl RealHost {
     pub(super) async fn choose_vmm(&self, vm: &VmRow, cx: &OpCx) -> Result<BootRow, ChooseError> {
@@ -15,11 +15,8 @@ impl RealHost {
         let programs = Programs::discover(&overrides, &machine::search_path()).await;
         let (files, digest) = (self.boot_files.clone(), vm.spec.kernel_digest);
         let (kernel, _) = task(move || machine::boot_kernel(&files, &digest)).await.map_err(Box::new)?;
-        let setup = ProofSetup {
-            kernel,
-            memory_dir: self.places.proofs.clone(),
-            runtime_dir: self.places.trials.clone(),
-        };
+        let setup =
+            ProofSetup { kernel, memory_dir: self.places.proofs.clone(), runtime_dir: self.places.trials.clone() };
         let candidates = candidates(wish, &programs);
         // Trials are tasks of their own, and bounded: whoever stops waiting leaves none behind.
         let proofs = cx.abandonable(prove(&candidates, &setup, false)).await?;

@@ -58,11 +58,11 @@ pub(super) async fn remove_work(places: &Places, id: VmId) -> Result<Change, Hos
 
 /// A folder for its owner only; it may be there.
 pub(super) fn make_folder(resource: Resource, path: &Path) -> Result<(), HostError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| HostError::File { resource, path: path.into(), source })
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| HostError::File {
+        resource,
+        path: path.into(),
+        source,
+    })
 }
 
 /// Removes a folder with all that is in it.

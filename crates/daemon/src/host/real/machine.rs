@@ -42,11 +42,7 @@ pub(super) fn overrides(config: &ConfigFile) -> Result<Overrides, ConfigError> {
 }
 
 /// The program that is to run it, as the boot's row says.
-pub(super) async fn program(
-    config: &ConfigFile,
-    kind: VmmKind,
-    search_path: &OsStr,
-) -> Result<Binary, HostError> {
+pub(super) async fn program(config: &ConfigFile, kind: VmmKind, search_path: &OsStr) -> Result<Binary, HostError> {
     let overrides = overrides(config)?;
     let configured = match kind {
         VmmKind::Firecracker => overrides.firecracker,
@@ -102,8 +98,7 @@ pub(super) fn boot_kernel(
 ) -> Result<(Kernel, std::path::PathBuf), HostError> {
     let kernel = files.kernel(digest).map_err(|source| HostError::Kernel { source })?;
     let initramfs = files.initramfs(digest).map_err(|source| HostError::Initramfs { source })?;
-    let boots =
-        Kernel { bzimage: kernel.boot_image, elf: Some(kernel.elf), initramfs, hz: Kernel::DEFAULT_HZ };
+    let boots = Kernel { bzimage: kernel.boot_image, elf: Some(kernel.elf), initramfs, hz: Kernel::DEFAULT_HZ };
     Ok((boots, kernel.modules))
 }
 

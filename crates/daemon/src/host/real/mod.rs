@@ -82,9 +82,8 @@ impl RealHost {
             return Ok(Change::Unchanged);
         }
         let programs = self.net_programs()?;
-        let process = usernet::start(&self.places, &programs, vm, cx)
-            .await
-            .map_err(|source| HostError::UserNet { source })?;
+        let process =
+            usernet::start(&self.places, &programs, vm, cx).await.map_err(|source| HostError::UserNet { source })?;
         self.usernets.hold(vm.id, process);
         Ok(Change::Changed)
     }
@@ -194,9 +193,7 @@ impl Host for RealHost {
 }
 
 /// Runs synchronous work on the host off the async threads.
-async fn task<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
-) -> Result<T, HostError> {
+async fn task<T: Send + 'static>(work: impl FnOnce() -> Result<T, HostError> + Send + 'static) -> Result<T, HostError> {
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|_| HostError::Task)?
 }
