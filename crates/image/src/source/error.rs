@@ -1,6 +1,6 @@
 //! What can go wrong with an image's source.
 
-use super::InvalidImage;
+use super::{InvalidImage, RegistryError};
 use crate::cancel::Cancelled;
 use banger_model::{Digest, ImageRef};
 use std::io;
@@ -22,6 +22,14 @@ pub enum SourceError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A registry.
+    #[error("cannot get {image}")]
+    Registry {
+        /// The image.
+        image: String,
+        /// Why.
+        source: RegistryError,
     },
     /// It was found, but cannot be used.
     #[error("{subject} is not a usable image")]
@@ -94,8 +102,9 @@ impl SourceError {
     pub fn kind(&self) -> SourceErrorKind {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => SourceErrorKind::NotFound,
-            Self::File { .. } => SourceErrorKind::Unavailable,
-            Self::Image { source: InvalidImage::NoTag { .. }, .. } => SourceErrorKind::NotFound,
+            Self::Registry { source: RegistryError::NotFound { .. }, .. }
+            | Self::Image { source: InvalidImage::NoTag { .. }, .. } => SourceErrorKind::NotFound,
+            Self::File { .. } | Self::Registry { .. } => SourceErrorKind::Unavailable,
             Self::Unsupported { .. } | Self::Image { .. } | Self::Layer { .. } | Self::NoLayer { .. } => {
                 SourceErrorKind::Invalid
             }

@@ -19,12 +19,14 @@ mod error;
 mod invalid;
 mod layout;
 mod oci;
+mod registry;
 mod rootfs;
 mod section;
 mod verify;
 
 pub use error::{LayerError, SourceError, SourceErrorKind};
 pub use invalid::InvalidImage;
+pub use registry::RegistryError;
 
 use crate::cancel::Cancel;
 use crate::progress::Progress;
@@ -33,6 +35,7 @@ use banger_model::api::image::ImageConfig;
 use banger_model::{Digest, ImageRef};
 use layout::Layout;
 use oci::{Blobs, Described};
+use registry::Registry;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use verify::{Expected, Verified};
@@ -106,6 +109,7 @@ pub struct Resolved {
 #[derive(Debug)]
 enum Origin {
     Rootfs(rootfs::Rootfs),
+    Registry(Registry),
     Layout(Layout),
     DockerArchive(docker_archive::DockerArchive),
 }
@@ -116,12 +120,16 @@ enum Origin {
 /// When it is not there, cannot be read or asked for, or is no image for this host.
 pub fn resolve(
     reference: &ImageRef,
-    _options: &PullOptions,
+    options: &PullOptions,
     _progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Resolved, SourceError> {
     cancel.check()?;
     match reference {
+        ImageRef::Registry(reference) => {
+            let (described, registry) = registry::resolve(reference, options, cancel)?;
+            Ok(Resolved::new(described, Origin::Registry(registry)))
+        }
         ImageRef::Rootfs { file } => rootfs::resolve(file),
         ImageRef::OciLayout { dir, tag } => {
             let layout = Layout::Folder(dir.clone());
@@ -180,7 +188,6 @@ impl Resolved {
         cancel: &Cancel,
     ) -> Result<Box<dyn Read + Send + 'a>, SourceError> {
         cancel.check()?;
-        let _ = progress;
         let Some(layer) = self.layers.get(index) else { return Err(SourceError::NoLayer { index }) };
         let expected = Expected { digest: layer.digest, size: layer.size };
         let layer_of = |image: &str| match layer.digest.or(layer.diff_id) {
@@ -195,6 +202,11 @@ impl Resolved {
                     let _only_the_first_counts = identity.set(digest);
                 };
                 Box::new(Verified::new(rootfs.open()?, rootfs.subject(), expected, cancel.clone()).on_end(told))
+            }
+            Origin::Registry(registry) => {
+                let (digest, size) = layer.digest.zip(layer.size).ok_or(SourceError::NoLayer { index })?;
+                let blob = registry.open(digest, size, progress, cancel);
+                Box::new(Verified::new(blob, layer_of(&registry.subject()), expected, cancel.clone()))
             }
             Origin::Layout(layout) => {
                 let digest = layer.digest.ok_or(SourceError::NoLayer { index })?;

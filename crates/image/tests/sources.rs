@@ -1,0 +1,174 @@
+//! Images from every kind of source, made and served by the tools that people use.
+
+mod support;
+
+use banger_image::cancel::Cancel;
+use banger_image::progress::NoProgress;
+use banger_image::source::{Encoding, PullOptions, Resolved, SourceError, SourceErrorKind, resolve};
+use banger_model::{Digest, ImageRef};
+use sha2::{Digest as _, Sha256};
+use std::io::Read;
+use std::path::Path;
+use support::images::{self, TAG, layout, skopeo};
+use support::registry::Registry;
+use support::{chain, have};
+
+fn reference(text: &str) -> ImageRef {
+    text.parse().unwrap()
+}
+
+fn find(text: &str) -> Result<Resolved, SourceError> {
+    resolve(&reference(text), &PullOptions::default(), &NoProgress, &Cancel::new())
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
+}
+
+/// The unpacked layers, each read on a thread of its own.
+fn layers(image: &Resolved) -> Vec<Vec<u8>> {
+    std::thread::scope(|scope| {
+        let read = |index: usize| {
+            let mut stored = Vec::new();
+            image.open(index, &NoProgress, &Cancel::new()).unwrap().read_to_end(&mut stored).unwrap();
+            let layer = &image.layers()[index];
+            assert_eq!(layer.digest.unwrap_or_else(|| sha256(&stored)), sha256(&stored));
+            let mut plain = Vec::new();
+            match layer.encoding {
+                Encoding::None => plain = stored,
+                Encoding::Gzip => {
+                    drop(flate2::read::MultiGzDecoder::new(stored.as_slice()).read_to_end(&mut plain).unwrap())
+                }
+                Encoding::Zstd => {
+                    drop(zstd::stream::read::Decoder::new(stored.as_slice()).unwrap().read_to_end(&mut plain).unwrap())
+                }
+                Encoding::Xz => panic!("no tool makes these"),
+            }
+            assert_eq!(layer.diff_id.unwrap_or_else(|| sha256(&plain)), sha256(&plain));
+            plain
+        };
+        let threads: Vec<_> = (0..image.layers().len()).map(|index| scope.spawn(move || read(index))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// The image of [`layout`], whatever way it came.
+fn check(image: &Resolved, dir: &Path) {
+    let config = image.config();
+    assert!(config.env.contains(&"COLOUR=green".to_owned()), "{config:?}");
+    assert_eq!((config.workdir.as_str(), config.user.as_str()), ("/srv", "worker"));
+    let expected = ["lower", "upper"].map(|name| std::fs::read(dir.join(format!("{name}.tar"))).unwrap());
+    assert!(layers(image) == expected, "a layer differs");
+}
+
+#[test]
+fn oci_layouts_and_archives_need_umoci_and_skopeo() {
+    if !have("oci_layouts_and_archives", &["umoci", "skopeo"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let made = layout(dir.path());
+    let folder = find(&format!("oci-layout:{}", made.display())).unwrap();
+    check(&folder, dir.path());
+    let tagged = find(&format!("oci-layout:{}:{TAG}", made.display())).unwrap();
+    assert_eq!(tagged.digest(), folder.digest());
+    let archive = dir.path().join("image.tar");
+    let from = format!("oci:{}:{TAG}", made.display());
+    skopeo(&[&from, &format!("oci-archive:{}", archive.display())]);
+    let packed = find(&format!("oci-archive:{}", archive.display())).unwrap();
+    check(&packed, dir.path());
+    assert_eq!(packed.digest(), folder.digest());
+    let zstd = dir.path().join("zstd");
+    skopeo(&["--dest-compress-format", "zstd", "--dest-compress", &from, &format!("oci:{}:{TAG}", zstd.display())]);
+    let zstd = find(&format!("oci-layout:{}", zstd.display())).unwrap();
+    assert!(zstd.layers().iter().all(|layer| layer.encoding == Encoding::Zstd), "{:?}", zstd.layers());
+    check(&zstd, dir.path());
+
+    let error = find(&format!("oci-layout:{}:other", made.display())).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::NotFound);
+    assert!(chain(&error).contains(&format!("no image with the tag \"other\": it has {TAG}")), "{}", chain(&error));
+}
+
+#[test]
+fn docker_archives_need_umoci_and_skopeo() {
+    if !have("docker_archives", &["umoci", "skopeo"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let made = layout(dir.path());
+    let archive = dir.path().join("image.tar");
+    skopeo(&[&format!("oci:{}:{TAG}", made.display()), &format!("docker-archive:{}:team/dev:1", archive.display())]);
+    let image = find(&format!("docker-archive:{}", archive.display())).unwrap();
+    assert!(image.layers().iter().all(|layer| layer.encoding == Encoding::None && layer.digest.is_some()));
+    check(&image, dir.path());
+
+    // One byte of a layer is another.
+    let mut bytes = std::fs::read(&archive).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&archive, &bytes).unwrap();
+    let image = find(&format!("docker-archive:{}", archive.display())).unwrap();
+    let read = |index| {
+        image
+            .open(index, &NoProgress, &Cancel::new())
+            .unwrap()
+            .read_to_end(&mut Vec::new())
+            .map_err(SourceError::from_read)
+    };
+    let errors: Vec<_> = (0..image.layers().len()).filter_map(|index| read(index).err()).collect();
+    let [Ok(error)] = errors.as_slice() else { panic!("{errors:?}") };
+    assert!(chain(error).contains("hash to"), "{}", chain(error));
+
+    bytes.truncate(bytes.len() / 2);
+    std::fs::write(&archive, &bytes).unwrap();
+    let error = find(&format!("docker-archive:{}", archive.display())).unwrap_err();
+    assert!(chain(&error).contains("cut off"), "{}", chain(&error));
+}
+
+#[test]
+fn registries_need_docker_registry_umoci_and_skopeo() {
+    if !have("registries", &["docker-registry", "umoci", "skopeo"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::start(dir.path());
+    let from = format!("oci:{}:{TAG}", layout(dir.path()).display());
+    let name = format!("{}/team/dev", registry.address);
+    skopeo(&["--dest-tls-verify=false", &from, &format!("docker://{name}:1")]);
+    skopeo(&["--dest-tls-verify=false", "--format", "v2s2", &from, &format!("docker://{name}:docker")]);
+
+    let image = find(&format!("docker://{name}:1")).unwrap();
+    check(&image, dir.path());
+    let pinned = find(&format!("{name}@{}", image.digest().unwrap())).unwrap();
+    assert_eq!(pinned.digest(), image.digest());
+    let docker = find(&format!("docker://{name}:docker")).unwrap();
+    assert_ne!(docker.digest(), image.digest());
+    check(&docker, dir.path());
+
+    for (text, said) in [
+        (format!("{name}:2"), "does not have the tag \"2\" of team/dev"),
+        (format!("{}/team/other:1", registry.address), "does not have the tag \"1\" of team/other"),
+        (format!("{name}@{}", sha256(b"x")), "does not have the manifest sha256:2d711642"),
+    ] {
+        let error = find(&text).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::NotFound, "{text}");
+        assert!(chain(&error).contains(said), "{}", chain(&error));
+    }
+
+    let address = registry.address.clone();
+    drop(registry);
+    let error = find(&format!("{name}:1")).unwrap_err();
+    assert_eq!(error.kind(), SourceErrorKind::Unavailable);
+    assert!(chain(&error).contains(&format!("no answer from {address}: Connection refused")), "{}", chain(&error));
+}
+
+#[test]
+fn a_root_tar_is_known_by_its_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root.tar");
+    images::tar(&path, "file", 10_000);
+    let image = find(&format!("rootfs:{}", path.display())).unwrap();
+    assert_eq!((image.digest(), image.layers().len()), (None, 1));
+    let bytes = layers(&image).remove(0);
+    assert_eq!(image.digest(), Some(sha256(&bytes)));
+}
