@@ -1,0 +1,236 @@
+//! Hosts that lack something: a program, room, rights. Each is told with its subject and leaves nothing.
+
+use banger_e2e::{
+    Call, Sandbox,
+    fixture::image,
+    need::is_root,
+    place::{Place, find},
+    sandbox::entries,
+    skip,
+};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+};
+
+/// A folder of links to everything on the search path but these programs.
+fn path_without(sandbox: &Sandbox, missing: &[&str]) -> PathBuf {
+    let folder = sandbox.scratch().join(format!("without-{}", missing.join("-")));
+    fs::create_dir(&folder).unwrap();
+    for program in
+        ["sh", "env", "cat", "tar", "apt-cache", "apt-get", "dpkg", "mmdebstrap", "qemu-system-x86_64", "passt"]
+    {
+        if let Some(path) = find(program).filter(|_| !missing.contains(&program)) {
+            std::os::unix::fs::symlink(path, folder.join(program)).unwrap();
+        }
+    }
+    folder
+}
+
+#[test]
+fn no_qemu() {
+    let mut sandbox = Sandbox::new();
+    let path = path_without(&sandbox, &["qemu-system-x86_64"]);
+    sandbox.set("PATH", path);
+    let run = sandbox.banger("vm run --rm -- true").run();
+    run.fails_with(&["qemu-system-x86"]);
+    sandbox.assert_no_vm_left();
+}
+
+#[test]
+fn no_mmdebstrap() {
+    let mut sandbox = Sandbox::new();
+    let path = path_without(&sandbox, &["mmdebstrap"]);
+    sandbox.set("PATH", path);
+    let run = sandbox.banger("vm run --rm --image debian-bookworm -- true").run();
+    run.fails_with(&["mmdebstrap"]);
+    sandbox.assert_no_vm_left();
+}
+
+#[test]
+fn no_passt_is_no_network_unless_it_was_asked_for() {
+    let mut sandbox = Sandbox::new();
+    let path = path_without(&sandbox, &["passt"]);
+    sandbox.set("PATH", path);
+    let run = sandbox.banger("vm run --rm -- ls /sys/class/net").run();
+    assert_eq!(run.ok(), "lo");
+    sandbox.banger("vm run --rm --net user -- true").run().fails_with(&["passt"]);
+    sandbox.assert_no_vm_left();
+}
+
+#[test]
+fn a_configuration_that_does_not_parse_is_named_with_its_line() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.config(), "[vm]\nmemroy = \"1G\"\n").unwrap();
+    sandbox.banger("vm run --rm -- true").run().fails_with(&["config.toml", "memroy"]);
+    fs::write(sandbox.config(), "[vm]\nvcpu = 1\nmemory = \"300MiB\"\n").unwrap();
+    let reference = image::busybox_reference();
+    sandbox.banger("vm create --name box --image").arg(&reference).run().ok();
+    assert_eq!(sandbox.existing("box").show()["spec"]["memory"], 300 << 20, "the file is read anew");
+    sandbox.banger("vm create --name other --memory 400M --image").arg(&reference).run().ok();
+    assert_eq!(sandbox.existing("other").show()["spec"]["memory"], 400 << 20, "a flag beats the file");
+}
+
+/// A file system of that size, and its end.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path, size: &str) -> Self {
+        fs::create_dir_all(at).unwrap();
+        Call::new("mount").words("-t tmpfs -o").arg(format!("size={size},mode=700")).arg("tmpfs").arg(at).run().ok();
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        Call::new("umount").words("-l").arg(&self.0).run();
+    }
+}
+
+#[test]
+fn root_a_disk_that_fills_up_while_an_image_is_pulled() {
+    if !is_root() {
+        skip!("full disk during pull", "needs root to mount a small file system");
+    }
+    let sandbox = Sandbox::empty();
+    let small = Small::mount(&sandbox.data(), "1500k");
+    let pull = sandbox.banger("image pull").arg(image::busybox_reference()).run();
+    pull.fails_with(&["space", sandbox.data().to_str().unwrap()]);
+    assert_eq!(entries(&sandbox.data().join("images")), Vec::<PathBuf>::new());
+    assert_eq!(entries(&sandbox.data().join("staging")), Vec::<PathBuf>::new());
+    sandbox.stop_daemon();
+    drop(small);
+}
+
+#[test]
+fn root_a_disk_that_fills_up_while_a_vm_is_created() {
+    if !is_root() {
+        skip!("full disk during create", "needs root to mount a small file system");
+    }
+    let sandbox = Sandbox::new();
+    let small = Small::mount(&sandbox.state(), "1m");
+    fs::write(sandbox.state().join("ballast"), vec![0; 200 << 10]).unwrap();
+    let create = sandbox.banger("vm create --name box").run();
+    create.fails_with(&["space"]);
+    fs::remove_file(sandbox.state().join("ballast")).ok();
+    sandbox.assert_no_vm_left();
+    sandbox.stop_daemon();
+    drop(small);
+}
+
+#[test]
+fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() {
+    if !is_root() {
+        skip!("full disk during run", "needs root to mount a small file system");
+    }
+    let sandbox = Sandbox::new();
+    let small = Small::mount(&sandbox.state(), "60m");
+    let vm = sandbox.vm("box");
+    let write = vm.sh("dd if=/dev/urandom of=/root/big bs=1M count=100 conv=fsync").run();
+    assert!(!write.status.success(), "{write}");
+    vm.exec("true").run().ok();
+    sandbox.banger("vm delete --force box").run().ok();
+    sandbox.assert_no_vm_left();
+    sandbox.stop_daemon();
+    drop(small);
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_named() {
+    if is_root() {
+        skip!("folders without rights", "root may write everywhere; the ordinary user's case runs as one");
+    }
+    let sandbox = Sandbox::empty();
+    for folder in [sandbox.data(), sandbox.state(), sandbox.runtime()] {
+        let parent = folder.parent().unwrap();
+        fs::create_dir_all(parent).unwrap();
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o500)).unwrap();
+        sandbox.banger("vm list").run().fails_with(&[parent.to_str().unwrap()]);
+        fs::set_permissions(parent, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    sandbox.banger("vm list").run().ok();
+}
+
+#[test]
+fn a_data_folder_that_is_a_file_is_named() {
+    let sandbox = Sandbox::empty();
+    fs::create_dir_all(sandbox.data().parent().unwrap()).unwrap();
+    fs::write(sandbox.data(), "").unwrap();
+    sandbox.banger("vm list").run().fails_with(&[sandbox.data().to_str().unwrap()]);
+}
+
+#[test]
+fn root_folders_of_another_user_are_refused() {
+    if !is_root() {
+        skip!("folders of another user", "needs root to give a folder away");
+    }
+    let sandbox = Sandbox::empty();
+    fs::create_dir_all(sandbox.runtime()).unwrap();
+    chown(sandbox.runtime(), Some(12345), Some(12345)).unwrap();
+    sandbox.banger("vm list").run().fails_with(&[sandbox.runtime().to_str().unwrap()]);
+}
+
+/// A user that is made for one test and removed after it.
+struct User {
+    name: String,
+    home: PathBuf,
+}
+
+impl User {
+    fn add() -> Self {
+        let name = format!("banger-e2e-{}", std::process::id());
+        let home = PathBuf::from("/tmp").join(&name);
+        Call::new(find("useradd").unwrap()).words("--create-home --home-dir").arg(&home).arg(&name).run().ok();
+        Self { name, home }
+    }
+
+    /// That user's login shell runs a script.
+    fn runs(&self, script: &str) -> banger_e2e::Output {
+        Call::new("su")
+            .words("-s /bin/sh -c")
+            .arg(script)
+            .words("-")
+            .arg(&self.name)
+            .within(banger_e2e::BOUND * 4)
+            .run()
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        for process in banger_e2e::processes::of(&[&self.home]) {
+            banger_e2e::processes::kill(process.pid);
+        }
+        Call::new(find("userdel").unwrap()).words("--remove").arg(&self.name).run();
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+#[test]
+fn root_an_ordinary_user_runs_the_whole_main_job() {
+    if !is_root() {
+        skip!("an ordinary user", "this is one; root makes another");
+    }
+    let user = User::add();
+    let programs = user.home.join("programs");
+    fs::create_dir(&programs).unwrap();
+    fs::set_permissions(&programs, fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["banger", "bangerd", "banger-usernet", "banger-agent"] {
+        fs::copy(Place::get().program(name), programs.join(name)).unwrap();
+    }
+    fs::copy(image::busybox(), programs.join("busybox.tar")).unwrap();
+    let banger = programs.join("banger").display().to_string();
+    let run =
+        user.runs(&format!("{banger} vm run --rm --memory 512M -- sh -c 'id -u; cat /etc/debian_version; exit 37'"));
+    run.expect_status(37);
+    assert!(run.stdout.starts_with("0\n12."), "{run}");
+    let own = format!(
+        "{banger} vm run --rm --memory 256M --image rootfs:{}/busybox.tar -- cat /root/.seeded",
+        programs.display()
+    );
+    assert_eq!(user.runs(&own).ok(), "from the image");
+    let stop = user.runs(&format!("{banger} vm list --json && {banger} daemon stop"));
+    assert!(stop.ok().contains("\"vms\":[]") || stop.ok().contains("\"vms\": []"), "{stop}");
+}

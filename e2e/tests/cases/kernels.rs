@@ -1,0 +1,104 @@
+//! Kernels: from Debian's package and from files of the user's own.
+
+use banger_e2e::{Sandbox, sandbox::entries};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The files of the kernel that every sandbox has.
+fn kernel_folder(sandbox: &Sandbox) -> PathBuf {
+    let folders = entries(&sandbox.data().join("kernels"));
+    let [folder] = &folders[..] else { panic!("{folders:?}") };
+    folder.clone()
+}
+
+fn bzimage(sandbox: &Sandbox) -> PathBuf {
+    let is_bzimage =
+        |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.get(0x202..0x206) == Some(b"HdrS".as_slice()));
+    entries(&kernel_folder(sandbox)).into_iter().find(is_bzimage).expect("the store keeps the bzImage")
+}
+
+#[test]
+fn the_kernel_of_the_catalog_is_listed_and_shown() {
+    let sandbox = Sandbox::new();
+    let show = sandbox.banger("kernel show --json debian").run().json();
+    let release = show["release"].as_str().unwrap();
+    assert!(release.contains("cloud-amd64"), "{show}");
+    let list = sandbox.banger("kernel list").run();
+    assert!(list.ok().contains("debian") && list.ok().contains(release), "{list}");
+    let output = sandbox.banger("vm run --rm -- uname -r").run();
+    assert_eq!(output.ok(), release);
+}
+
+#[test]
+fn a_kernel_that_is_not_here_is_still_listed_as_to_be_had() {
+    let sandbox = Sandbox::empty();
+    let list = sandbox.banger("kernel list").run();
+    assert!(list.ok().contains("debian"), "{list}");
+    sandbox.banger("kernel show nothing").run().fails_with(&["nothing"]);
+    sandbox.banger("kernel pull nothing").run().fails_with(&["nothing"]);
+}
+
+#[test]
+fn an_imported_kernel_boots_and_is_not_deleted_while_in_use() {
+    let sandbox = Sandbox::new();
+    let kernel = sandbox.scratch().join("bzImage");
+    fs::copy(bzimage(&sandbox), &kernel).unwrap();
+    // Without modules there is no disk: what is needed is not built into Debian's kernel.
+    let modules = unpack_modules(&sandbox);
+    let import = sandbox.banger("kernel import --modules").arg(&modules).arg("mine").arg(&kernel);
+    import.run().ok();
+    let output = sandbox.banger("vm run --name box --kernel mine -- uname -s").run();
+    assert_eq!(output.ok(), "Linux");
+    sandbox.banger("kernel delete mine").run().fails_with(&["mine", "box"]);
+    sandbox.banger("vm delete --force box").run().ok();
+    sandbox.banger("kernel delete mine").run().ok();
+    sandbox.banger("kernel show mine").run().fails_with(&["mine"]);
+}
+
+/// The modules folder of Debian's package, as a user would have it below `/lib/modules`.
+fn unpack_modules(sandbox: &Sandbox) -> PathBuf {
+    let folder = sandbox.scratch().join("package");
+    fs::create_dir(&folder).unwrap();
+    let show = sandbox.banger("kernel show --json debian").run().json();
+    let package = format!("linux-image-{}", show["release"].as_str().unwrap());
+    let apt = sandbox.tool("apt-get").words("-qq -o APT::Sandbox::User=root download");
+    apt.arg(&package).folder(&folder).run().ok();
+    let deb = entries(&folder).pop().unwrap();
+    sandbox.tool("dpkg").words("-x").arg(&deb).arg(".").folder(&folder).run().ok();
+    entries(&folder.join("lib/modules")).pop().unwrap()
+}
+
+#[test]
+fn files_that_are_no_kernels_are_refused_and_leave_nothing() {
+    let sandbox = Sandbox::new();
+    let before = entries(&sandbox.data().join("kernels"));
+    let text = sandbox.scratch().join("text");
+    fs::write(&text, vec![b'x'; 70_000]).unwrap();
+    let cut = sandbox.scratch().join("cut");
+    let whole = fs::read(bzimage(&sandbox)).unwrap();
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    for file in [Path::new("/no/such/kernel"), &text, &cut] {
+        let output = sandbox.banger("kernel import bad").arg(file).run();
+        output.fails_with(&[file.to_str().unwrap()]);
+    }
+    assert_eq!(entries(&sandbox.data().join("kernels")), before);
+    assert_eq!(entries(&sandbox.data().join("staging")), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_kernel_that_never_boots_is_given_up_with_its_last_words() {
+    let sandbox = Sandbox::new();
+    let kernel = sandbox.scratch().join("bzImage");
+    fs::copy(bzimage(&sandbox), &kernel).unwrap();
+    // No modules: the kernel comes up, finds neither disk nor port, and the agent stays out of reach.
+    sandbox.banger("kernel import deaf").arg(&kernel).run().ok();
+    let run = sandbox.banger("vm run --rm --name box --kernel deaf -- true").run();
+    run.fails_with(&["box"]);
+    assert!(run.took < banger_e2e::BOUND, "{run}");
+    // It never became ready, so it is kept to be looked at.
+    assert_eq!(sandbox.vm_names(), ["box"]);
+    assert_eq!(sandbox.existing("box").show()["last_end"]["reason"]["why"], "never-ready");
+    assert!(!sandbox.banger("vm logs box").run().ok().is_empty());
+}

@@ -1,0 +1,188 @@
+//! The network without root: a resolver and the world, but nothing of the host's own.
+
+use banger_e2e::{Call, Sandbox, Vm, place::find, skip, wait_for};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+/// A server of the host that counts who reaches it.
+struct Server {
+    port: u16,
+    reached: Arc<AtomicU32>,
+}
+
+impl Server {
+    fn on(address: &str) -> Option<Self> {
+        let listener = TcpListener::bind((address, 0)).ok()?;
+        let (port, reached) = (listener.local_addr().unwrap().port(), Arc::new(AtomicU32::new(0)));
+        let count = Arc::clone(&reached);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let Ok(mut stream) = stream else { continue };
+                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nreached\n");
+                let _ = stream.read(&mut [0; 1024]);
+            }
+        });
+        Some(Self { port, reached })
+    }
+
+    fn reached(&self) -> bool {
+        self.reached.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// The host's own addresses that are neither loopback nor link-local.
+fn own_addresses() -> Vec<IpAddr> {
+    let listed = Call::new(find("ip").unwrap_or_else(|| "ip".into())).words("-o addr show up").run();
+    let addresses =
+        listed.stdout.lines().filter_map(|line| line.split_whitespace().nth(3)?.split('/').next()?.parse().ok());
+    addresses
+        .filter(|ip: &IpAddr| !ip.is_loopback() && !matches!(ip, IpAddr::V6(v6) if v6.segments()[0] == 0xfe80))
+        .collect()
+}
+
+fn online(sandbox: &Sandbox) -> Vm<'_> {
+    sandbox.vm_with("box", "--net user")
+}
+
+/// Whether a connection from the guest is taken.
+fn connects(vm: &Vm<'_>, address: &str, port: u16) -> bool {
+    vm.sh(&format!("echo | timeout 4 nc -w 3 {address} {port}")).run().stdout.contains("reached")
+}
+
+#[test]
+fn the_guest_has_an_address_a_route_and_a_resolver() {
+    if find("passt").is_none() {
+        skip!("network: user mode", "no passt");
+    }
+    let sandbox = Sandbox::new();
+    let vm = online(&sandbox);
+    let route = vm.exec("ip route").run();
+    assert!(route.ok().contains("default via"), "{route}");
+    let resolver = vm.exec("cat /etc/resolv.conf").run();
+    assert!(resolver.ok().contains("nameserver"), "{resolver}");
+}
+
+#[test]
+fn the_guest_never_reaches_what_listens_on_the_hosts_loopback() {
+    if find("passt").is_none() {
+        skip!("network: loopback of the host", "no passt");
+    }
+    let sandbox = Sandbox::new();
+    let vm = online(&sandbox);
+    let (four, any) = (Server::on("127.0.0.1").unwrap(), Server::on("0.0.0.0").unwrap());
+    let six = Server::on("::1");
+    let gateway = vm.sh("ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'").run().ok().to_owned();
+    let mut addresses = vec!["10.0.2.2".to_owned(), "169.254.1.1".into(), "169.254.169.254".into(), gateway];
+    addresses.extend(own_addresses().iter().map(ToString::to_string));
+    let resolvers = vm.sh("sed -n 's/^nameserver //p' /etc/resolv.conf").run();
+    addresses.extend(resolvers.ok().lines().map(str::to_owned));
+    for address in &addresses {
+        for server in [&four, &any].into_iter().chain(six.as_ref()) {
+            connects(&vm, address, server.port);
+        }
+    }
+    assert!(!four.reached(), "127.0.0.1 of the host was reached by one of {addresses:?}");
+    assert!(!any.reached(), "a server on all addresses of the host was reached by one of {addresses:?}");
+    assert!(!six.is_some_and(|six| six.reached()), "::1 of the host was reached by one of {addresses:?}");
+}
+
+#[test]
+fn root_the_guest_reaches_a_server_beyond_the_host() {
+    let name = "network: a server beyond the host";
+    if !banger_e2e::need::is_root() || find("passt").is_none() || find("ip").is_none() {
+        skip!(name, "needs root, passt and ip to make another host");
+    }
+    let Some(beyond) = Beyond::make() else { skip!(name, "no network namespaces here") };
+    let sandbox = Sandbox::new();
+    let vm = online(&sandbox);
+    wait_for("the page from beyond", || {
+        let page = vm.sh(&format!("timeout 5 wget -q -O - http://{}:8080/", beyond.address)).run();
+        (page.stdout == "from beyond\n").then_some(())
+    });
+}
+
+/// A host that is not this one: a network namespace at the end of a wire, in which busybox serves a page.
+struct Beyond {
+    namespace: String,
+    address: String,
+    server: std::process::Child,
+}
+
+impl Beyond {
+    fn make() -> Option<Self> {
+        let pid = std::process::id();
+        let (namespace, here) = (format!("banger-e2e-{pid}"), format!("bge{}", pid % 100_000));
+        let address = "203.0.113.2".to_owned();
+        let ip = |words: &str| Call::new(find("ip").unwrap()).words(words).run().status.success();
+        let made = ip(&format!("netns add {namespace}"))
+            && ip(&format!("link add {here} type veth peer name there netns {namespace}"))
+            && ip(&format!("addr add 203.0.113.1/30 dev {here}"))
+            && ip(&format!("link set {here} up"))
+            && ip(&format!("-n {namespace} addr add {address}/30 dev there"))
+            && ip(&format!("-n {namespace} link set there up"))
+            && ip(&format!("-n {namespace} link set lo up"));
+        if !made {
+            ip(&format!("netns del {namespace}"));
+            return None;
+        }
+        let page = banger_e2e::place::Place::get().folder("page");
+        std::fs::write(page.join("index.html"), "from beyond\n").unwrap();
+        let mut server =
+            Call::new(find("ip").unwrap()).words(&format!("netns exec {namespace}")).arg(find("busybox").unwrap());
+        server = server.words("httpd -f -p 8080 -h").arg(&page);
+        let server = server.into_command().spawn().unwrap();
+        Some(Self { namespace, address, server })
+    }
+}
+
+impl Drop for Beyond {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        Call::new(find("ip").unwrap()).words("netns del").arg(&self.namespace).run();
+    }
+}
+
+#[test]
+fn udp_to_the_hosts_loopback_is_not_carried_either() {
+    if find("passt").is_none() {
+        skip!("network: udp", "no passt");
+    }
+    let sandbox = Sandbox::new();
+    let vm = online(&sandbox);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let SocketAddr::V4(address) = socket.local_addr().unwrap() else { unreachable!("bound to IPv4") };
+    let gateway = vm.sh("ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'").run().ok().to_owned();
+    for to in ["127.0.0.1", "10.0.2.2", "169.254.1.1", &gateway] {
+        vm.sh(&format!("echo x | timeout 3 nc -u -w 1 {to} {}", address.port())).run();
+    }
+    assert!(socket.recv(&mut [0; 16]).is_err(), "a datagram from the guest came to the host's loopback");
+}
+
+#[test]
+fn none_is_no_network_at_all() {
+    let sandbox = Sandbox::new();
+    let output = sandbox.banger("vm run --rm --net none -- sh -c").arg("ls /sys/class/net; ip route").run();
+    assert_eq!(output.ok(), "lo");
+}
+
+#[test]
+fn a_guest_that_is_gone_leaves_no_process_of_its_network() {
+    if find("passt").is_none() {
+        skip!("network: teardown", "no passt");
+    }
+    let sandbox = Sandbox::new();
+    let vm = online(&sandbox);
+    let names = |p: &banger_e2e::processes::Process| p.command.contains("passt") || p.command.contains("usernet");
+    assert!(sandbox.processes().iter().any(names), "{:?}", sandbox.processes());
+    vm.does("kill");
+    sandbox.assert_nothing_runs();
+}

@@ -1,0 +1,116 @@
+//! How banger speaks: data on stdout, talk on stderr, JSON when asked, help, completions, manual pages, doctor.
+
+use banger_e2e::{Sandbox, call::Call, need, place::Place};
+use std::process::Stdio;
+
+#[test]
+fn every_answer_can_be_json() {
+    let sandbox = Sandbox::new();
+    let create = sandbox.banger("vm create --name box --json").run();
+    assert!(create.ok().lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{create}");
+    for words in [
+        "vm list --json",
+        "vm show box --json",
+        "vm start box --json",
+        "vm stop box --json",
+        "vm delete box --json",
+        "image list --json",
+        "kernel list --json",
+        "kernel show debian --json",
+        "daemon status --json",
+    ] {
+        let output = sandbox.banger(words).run();
+        let json = output.ok().lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+        assert!(json || serde_json::from_str::<serde_json::Value>(output.ok()).is_ok(), "{output}");
+    }
+    let error = sandbox.banger("vm show nobody --json").run();
+    let body: serde_json::Value = serde_json::from_str(error.stderr.trim()).unwrap_or_else(|_| panic!("{error}"));
+    assert!(body.to_string().contains("vm-not-found"), "{error}");
+}
+
+#[test]
+fn an_error_has_the_operations_id_which_the_daemons_log_has_too() {
+    let sandbox = Sandbox::empty();
+    let error = sandbox.banger("vm show nobody").run();
+    error.fails_with(&["nobody", "(op-"]);
+    let op = error.stderr.split("(op-").nth(1).unwrap().split(')').next().unwrap();
+    let log = std::fs::read_to_string(sandbox.state().join("bangerd.log")).unwrap();
+    assert!(log.lines().any(|line| line.contains(&format!("op-{op}"))), "{op} is not in the log:\n{log}");
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+    }
+}
+
+#[test]
+fn a_pipe_that_breaks_is_no_error_worth_a_word() {
+    let sandbox = Sandbox::empty();
+    sandbox.banger("vm list").run().ok();
+    let script = format!("{} --help | head -n 1", Place::get().program("banger").display());
+    let output = sandbox.tool("sh").words("-c").arg(script).run();
+    output.ok();
+    assert_eq!(output.stderr, "");
+    let mut child = sandbox.banger("kernel list --json").into_command();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output =
+        child.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn help_version_and_misuse() {
+    let sandbox = Sandbox::empty();
+    let version = sandbox.banger("--version").run();
+    assert!(version.ok().starts_with("banger "), "{version}");
+    for words in
+        ["--help", "vm --help", "vm run --help", "image --help", "kernel --help", "daemon --help", "doctor --help"]
+    {
+        assert!(sandbox.banger(words).run().ok().len() > 100, "{words}");
+    }
+    sandbox.banger("no-such-word").run().expect_status(2).fails_with(&["no-such-word"]);
+    sandbox.banger("vm run --no-such-flag").run().fails_with(&["no-such-flag"]);
+    assert_eq!(sandbox.processes(), [], "none of this needs a daemon");
+}
+
+#[test]
+fn completions_and_manual_pages_come_from_the_same_definitions() {
+    let sandbox = Sandbox::empty();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sandbox.banger("completions").arg(shell).run();
+        assert!(script.ok().contains("banger") && script.ok().contains("disk-size"), "{shell}");
+    }
+    let bash = sandbox.banger("completions bash").run();
+    sandbox.tool("bash").words("-n").stdin(bash.bytes).run().ok();
+    let pages = sandbox.scratch().join("man");
+    sandbox.banger("man").arg(&pages).run().ok();
+    let run = std::fs::read_to_string(pages.join("banger-vm-run.1")).unwrap();
+    assert!(run.contains("disk") && run.contains(".TH"), "{run}");
+    assert!(pages.join("banger.1").is_file());
+}
+
+#[test]
+fn doctor_looks_at_everything_and_boots_a_throwaway_vm() {
+    let sandbox = Sandbox::new();
+    let doctor = sandbox.banger("doctor").run();
+    doctor.ok();
+    let text = doctor.stdout.to_lowercase();
+    for word in ["qemu", "kvm", "passt", "mmdebstrap", "boot"] {
+        assert!(text.contains(word), "{word}: {doctor}");
+    }
+    sandbox.assert_no_vm_left();
+    let json = sandbox.banger("doctor --json").run();
+    assert!(json.ok().contains("\"checks\""), "{json}");
+}
+
+#[test]
+fn without_a_home_it_says_so() {
+    let program = Place::get().program("banger");
+    let output = Call::new(program).only([("PATH", "/usr/bin")]).words("vm list").run();
+    output.fails_with(&["HOME"]);
+    if need::is_root() {
+        return;
+    }
+    let output = Call::new(Place::get().program("banger")).only([("HOME", "/proc/no-such")]).words("vm list").run();
+    output.fails_with(&["/proc/no-such"]);
+}

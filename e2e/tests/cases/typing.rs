@@ -1,0 +1,66 @@
+//! A person at a terminal: a shell, its size, Ctrl-C, and the end of it.
+
+use crate::shared::{sandbox, vm};
+use banger_e2e::{Sandbox, terminal::Terminal, wait_for};
+
+#[test]
+fn a_shell_has_a_terminal_that_follows_the_size_of_ours() {
+    let mut terminal = Terminal::open(sandbox().banger("vm shell shared"));
+    terminal.types("stty size; echo ready-$((1+1))\n");
+    terminal.shows("ready-2");
+    terminal.shows("24 80");
+    terminal.resize(101, 33);
+    terminal.types("sleep 1; stty size; echo again-$((1+1))\n");
+    terminal.shows("again-2");
+    terminal.shows("33 101");
+    terminal.types("exit 5\n");
+    assert_eq!(terminal.ends().code(), Some(5));
+}
+
+#[test]
+fn ctrl_c_reaches_the_process_group_in_the_guest_and_not_the_shell() {
+    let mut terminal = Terminal::open(sandbox().banger("vm shell shared"));
+    terminal.types("sleep 614; echo status-$?\n");
+    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 614").run().status.success().then_some(()));
+    terminal.types("\x03");
+    terminal.shows("status-130");
+    terminal.types("exit\n");
+    terminal.ends();
+}
+
+#[test]
+fn ctrl_c_without_a_terminal_in_the_guest_ends_the_command_there() {
+    let call = vm().exec("sh -c").arg("trap 'echo caught; exit 9' INT; sleep 615 & wait");
+    let mut terminal = Terminal::open(call);
+    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 615").run().status.success().then_some(()));
+    terminal.types("\x03");
+    assert_eq!(terminal.ends().code(), Some(9), "{}", terminal.shown());
+    vm().exec("pkill -f").arg("^sleep 615").run();
+}
+
+#[test]
+fn run_gives_a_shell_when_there_is_no_command() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::open(sandbox.banger("vm run --rm --name box"));
+    terminal.types("echo here-$((40+2))\n");
+    terminal.shows("here-42");
+    terminal.types("exit\n");
+    assert!(terminal.ends().success(), "{}", terminal.shown());
+    sandbox.assert_no_vm_left();
+}
+
+#[test]
+fn a_terminal_that_closes_ends_the_shell_in_the_guest() {
+    let mut terminal = Terminal::open(sandbox().banger("vm shell shared"));
+    terminal.types("exec sleep 616\n");
+    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 616").run().status.success().then_some(()));
+    drop(terminal);
+    wait_for("the command to end", || (!vm().exec("pgrep -f").arg("^sleep 616").run().status.success()).then_some(()));
+}
+
+#[test]
+fn a_shell_without_a_terminal_reads_its_script_from_stdin() {
+    let output = sandbox().banger("vm shell shared").stdin("echo out; echo err >&2; exit 3\n").run();
+    output.expect_status(3);
+    assert_eq!((output.stdout.trim(), output.stderr.trim()), ("out", "err"));
+}

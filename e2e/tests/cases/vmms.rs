@@ -1,0 +1,101 @@
+//! Which program runs a VM, and how it is found out.
+
+use banger_e2e::{Sandbox, place::Place, skip};
+use std::path::Path;
+
+#[test]
+fn auto_says_in_one_line_what_it_took_and_why() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.banger("vm run --name box -- true").run();
+    run.ok();
+    let running = sandbox.existing("box");
+    if running.status() == "stopped" {
+        running.does("start");
+    }
+    let shown = running.show()["running"].clone();
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(!reason.is_empty() && !reason.contains('\n'), "{reason}");
+    if shown["accel"] == "tcg" {
+        assert!(reason.contains("KVM") || reason.contains("/dev/kvm"), "{reason}");
+        let lines = run.stderr.lines().filter(|line| line.to_lowercase().contains("kvm")).count();
+        assert_eq!(lines, 1, "{run}");
+    }
+}
+
+#[test]
+fn what_was_found_out_about_kvm_is_remembered() {
+    let sandbox = Sandbox::new();
+    sandbox.banger("vm run --rm -- true").run().ok();
+    sandbox.stop_daemon();
+    let second = sandbox.banger("vm run --rm -- true").run();
+    second.ok();
+    assert!(!second.stderr.contains("probe") && !second.stderr.contains("Probing"), "{second}");
+}
+
+#[test]
+fn a_vmm_that_is_not_there_is_named_with_what_to_do() {
+    let sandbox = Sandbox::new();
+    sandbox.configure(&format!(
+        "image = \"{}\"\n[programs]\nqemu = \"/no/such/qemu\"\n",
+        banger_e2e::fixture::image::busybox_reference()
+    ));
+    let run = sandbox.banger("vm run --rm --vmm qemu -- true").run();
+    run.fails_with(&["/no/such/qemu"]);
+    sandbox.assert_no_vm_left();
+}
+
+/// A sandbox that knows the real Firecracker.
+fn with_firecracker() -> Option<Sandbox> {
+    let program = Place::get().tool("firecracker", "firecracker")?;
+    if !Path::new("/dev/kvm").exists() {
+        return None;
+    }
+    let sandbox = Sandbox::new();
+    let image = banger_e2e::fixture::image::busybox_reference();
+    sandbox.configure(&format!("image = \"{image}\"\n[programs]\nfirecracker = \"{}\"\n", program.display()));
+    Some(sandbox)
+}
+
+#[test]
+fn firecracker_boots_or_says_what_stood_in_the_way_and_leaves_nothing() {
+    let Some(sandbox) = with_firecracker() else { skip!("vmm: firecracker", "no Firecracker or no /dev/kvm") };
+    let run = sandbox.banger("vm run --rm --name box --vmm firecracker -- echo up").run();
+    if run.status.success() {
+        assert_eq!(run.stdout, "up\n");
+        sandbox.assert_no_vm_left();
+        return;
+    }
+    // This host's KVM does not carry a guest: found out in time, and said.
+    run.fails_with(&["irecracker"]);
+    assert!(run.stderr.to_lowercase().contains("kvm"), "{run}");
+    sandbox.assert_nothing_runs();
+}
+
+#[test]
+fn firecracker_has_no_network_and_says_so() {
+    let Some(sandbox) = with_firecracker() else {
+        skip!("vmm: firecracker and networks", "no Firecracker or no /dev/kvm")
+    };
+    let run = sandbox.banger("vm run --rm --vmm firecracker --net user -- true").run();
+    run.fails_with(&["irecracker", "network"]);
+    sandbox.assert_no_vm_left();
+}
+
+#[test]
+fn a_vmm_that_dies_at_once_is_told_with_its_words() {
+    let sandbox = Sandbox::new();
+    let fake = sandbox.scratch().join("qemu");
+    std::fs::write(
+        &fake,
+        "#!/bin/sh\ncase \"$*\" in *version*) exec qemu-system-x86_64 --version;; esac\necho cannot do that >&2\nexit 1\n",
+    )
+    .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&fake, mode).unwrap();
+    let image = banger_e2e::fixture::image::busybox_reference();
+    sandbox.configure(&format!("image = \"{image}\"\n[programs]\nqemu = \"{}\"\n", fake.display()));
+    let run = sandbox.banger("vm run --rm --name box --vmm qemu -- true").run();
+    run.fails_with(&["box", "cannot do that"]);
+    assert!(run.took < std::time::Duration::from_secs(60), "{run}");
+    sandbox.assert_nothing_runs();
+}
