@@ -1,22 +1,22 @@
 //! One session with one agent.
 //!
-//! Tasks: a *reader* decodes frames and hands each to its channel; a *writer* sends what the channels queue. Both end with
-//! the session; [`Session::closed`] tells. Channel queues are unbounded in form, but what the guest may put into them is
-//! bounded by the credit that consumers gave, and the reader enforces it.
+//! Tasks: a *reader* decodes frames and puts each into its channel's mailbox; a *writer* sends what the channels queue. Both
+//! end with the session; [`Session::closed`] tells. The reader never waits for a consumer, so one that does not read holds
+//! up nobody else: what the guest may send it is bounded by the credit it gave.
 
+use super::{
+    Violation,
+    channel::{Channel, Mailbox},
+};
 use banger_model::wire::{
-    Body, DecodeError, Decoder, Frame, Stream,
-    frame::INITIAL_WINDOW,
+    Body, DecodeError, Decoder, Frame,
     guest::{GuestConfig, GuestFacts, Refusal, Reply, Request},
     hello::{Greeting, Hunt, VERSION},
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -28,22 +28,24 @@ use tokio::{
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Frames that may wait for the guest to read. Data among them is bounded by the guest's credit as well.
 const WRITE_QUEUE: usize = 64;
-/// How long a call that does no work may take.
-const CALL_BOUND: Duration = Duration::from_secs(30);
+/// How much is put together for one write, in bytes.
+const WRITE_SIZE: usize = 128 * 1024;
+/// How long the agent may take to answer a request. It answers as soon as it has begun, and never waits for a disk.
+const ANSWER_BOUND: Duration = Duration::from_secs(60);
 
 /// Why there is no answer from the guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
     #[error("the connection to the agent in the guest")]
     Io(#[from] std::io::Error),
-    #[error("the agent in the guest sent bytes that are not its protocol")]
-    Protocol(#[from] DecodeError),
-    #[error("the agent in the guest broke its protocol: {0}")]
-    Broken(&'static str),
+    #[error("a frame between host and guest is not usable")]
+    Frame(#[from] DecodeError),
+    #[error("the protocol between host and guest was broken")]
+    Broken(#[from] Violation),
     #[error("the agent in the guest speaks version {0} of the protocol, not {VERSION}")]
     Version(u16),
     #[error("the session with the agent in the guest has ended")]
@@ -54,25 +56,15 @@ pub(crate) enum SessionError {
     Silent(Duration),
 }
 
-/// What the guest sends on a channel.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    /// A frame's body.
-    Body(Body),
-    /// The session has ended under the channel.
-    Lost,
-}
-
-struct Route {
-    queue: mpsc::UnboundedSender<Incoming>,
-    /// What the guest may still send on stdout and stderr.
-    window: [u64; 2],
+#[derive(Default)]
+struct Routes {
+    latest: u32,
+    open: HashMap<u32, Arc<Mailbox>>,
 }
 
 struct Shared {
-    routes: Mutex<HashMap<u32, Route>>,
-    writer: mpsc::Sender<Frame>,
-    next_channel: AtomicU32,
+    routes: Mutex<Routes>,
+    writer: mpsc::Sender<Bytes>,
     closed: CancellationToken,
 }
 
@@ -80,15 +72,7 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct Session {
     shared: Arc<Shared>,
-    _end: Arc<tokio_util::sync::DropGuard>,
-}
-
-/// One request under way. Dropping it tells the guest that nobody wants it any more.
-pub(crate) struct Channel {
-    id: u32,
-    session: Session,
-    incoming: mpsc::UnboundedReceiver<Incoming>,
-    over: bool,
+    _end: Arc<DropGuard>,
 }
 
 impl Session {
@@ -105,12 +89,7 @@ impl Session {
     fn start(read: OwnedReadHalf, write: OwnedWriteHalf, rest: &[u8]) -> Self {
         let (writer, queue) = mpsc::channel(WRITE_QUEUE);
         let closed = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            routes: Mutex::default(),
-            writer,
-            next_channel: AtomicU32::new(1),
-            closed: closed.clone(),
-        });
+        let shared = Arc::new(Shared { routes: Mutex::default(), writer, closed: closed.clone() });
         let mut decoder = Decoder::default();
         decoder.feed(rest);
         let reader = Arc::clone(&shared);
@@ -120,7 +99,7 @@ impl Session {
                 ended = read_frames(read, decoder, &reader) => ended,
             };
             if let Err(error) = ended {
-                tracing::info!(error = &error as &dyn std::error::Error, "session with the guest ended");
+                tracing::warn!(error = &error as &dyn std::error::Error, "the session with the guest broke off");
             }
             reader.end();
         });
@@ -139,125 +118,84 @@ impl Session {
         self.shared.closed.cancelled().await;
     }
 
-    /// Begins a request on a new channel.
-    pub(crate) async fn request(&self, request: Request) -> Result<Channel, SessionError> {
-        let id = self.shared.next_channel.fetch_add(1, Ordering::Relaxed);
-        let (queue, incoming) = mpsc::unbounded_channel();
-        let route = Route { queue, window: [u64::from(INITIAL_WINDOW); 2] };
-        self.shared.lock().insert(id, route);
-        let channel = Channel { id, session: self.clone(), incoming, over: false };
-        if self.shared.closed.is_cancelled() {
-            return Err(SessionError::Ended);
-        }
-        channel.send(Body::Open(Box::new(request))).await?;
-        Ok(channel)
+    /// Begins a request on a new channel, and waits until the guest has taken it.
+    pub(crate) async fn request(&self, request: Request) -> Result<(Channel, Reply), SessionError> {
+        let channel = self.channel()?;
+        let begun = async {
+            channel.send(Body::Open(Box::new(request))).await?;
+            channel.accepted().await
+        };
+        let reply = timeout(ANSWER_BOUND, begun).await.map_err(|_| SessionError::Silent(ANSWER_BOUND))??;
+        Ok((channel, reply))
     }
 
-    /// A request that is answered once.
-    async fn call(&self, request: Request) -> Result<Reply, SessionError> {
-        let mut channel = self.request(request).await?;
-        timeout(CALL_BOUND, channel.accepted()).await.map_err(|_| SessionError::Silent(CALL_BOUND))?
+    fn channel(&self) -> Result<Channel, SessionError> {
+        let mailbox = Arc::new(Mailbox::default());
+        let id = self.shared.routes().add(&mailbox);
+        let channel = Channel::new(id, self.clone(), mailbox);
+        // Looked at after the route was made: a session that ends from here on finds the mailbox and says so in it.
+        match self.shared.closed.is_cancelled() {
+            true => Err(SessionError::Ended),
+            false => Ok(channel),
+        }
     }
 
     /// Gives the guest its own facts; it answers with what only it knows.
     pub(crate) async fn configure(&self, config: GuestConfig) -> Result<GuestFacts, SessionError> {
-        match self.call(Request::Configure(config)).await? {
-            Reply::Ready(facts) => Ok(facts),
-            _ => Err(SessionError::Broken("another answer than ready to configure")),
+        match self.request(Request::Configure(config)).await? {
+            (_, Reply::Ready(facts)) => Ok(facts),
+            _ => Err(Violation("another answer than ready to configure").into()),
         }
     }
 
     /// Asks the guest to end in order.
     pub(crate) async fn shutdown(&self) -> Result<(), SessionError> {
-        self.call(Request::Shutdown).await.map(drop)
+        self.request(Request::Shutdown).await.map(drop)
+    }
+
+    /// The queue to the guest.
+    pub(super) fn writer(&self) -> &mpsc::Sender<Bytes> {
+        &self.shared.writer
+    }
+
+    /// Nobody reads that channel any more. Whether the session still goes on.
+    pub(super) fn forget(&self, channel: u32) -> bool {
+        self.shared.routes().open.remove(&channel);
+        !self.shared.closed.is_cancelled()
+    }
+}
+
+impl Routes {
+    /// A channel that no other has: ids are used again only after four thousand million others.
+    fn add(&mut self, mailbox: &Arc<Mailbox>) -> u32 {
+        loop {
+            self.latest = self.latest.wrapping_add(1);
+            if !self.open.contains_key(&self.latest) {
+                self.open.insert(self.latest, Arc::clone(mailbox));
+                return self.latest;
+            }
+        }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Route>> {
+    fn routes(&self) -> MutexGuard<'_, Routes> {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self) {
         self.closed.cancel();
-        for (_, route) in self.lock().drain() {
-            let _ = route.queue.send(Incoming::Lost);
-        }
+        let open = std::mem::take(&mut self.routes().open);
+        open.values().for_each(|mailbox| mailbox.lose());
     }
 
-    /// Hands a frame to its channel, if the channel may have it.
-    fn deliver(&self, frame: Frame) -> Result<(), SessionError> {
-        let mut routes = self.lock();
-        // A frame may cross our close of its channel: nobody wants it any more.
-        let Some(route) = routes.get_mut(&frame.channel) else { return Ok(()) };
-        let last = matches!(frame.body, Body::Exit(_) | Body::Refuse(_));
-        match &frame.body {
-            Body::Data(stream @ (Stream::Stdout | Stream::Stderr), data) => {
-                let window = &mut route.window[usize::from(*stream == Stream::Stderr)];
-                *window = window
-                    .checked_sub(data.len() as u64)
-                    .ok_or(SessionError::Broken("more data than the window allows"))?;
-            }
-            Body::Data(Stream::Stdin, _) | Body::Open(_) | Body::Control(_) | Body::Close => {
-                return Err(SessionError::Broken("a frame that only the host sends"));
-            }
-            Body::Accept(_) | Body::Refuse(_) | Body::Eof(_) | Body::Credit(..) | Body::Exit(_) => {}
-        }
-        let _ = route.queue.send(Incoming::Body(frame.body));
-        if last {
-            routes.remove(&frame.channel);
-        }
-        Ok(())
-    }
-
-    /// A consumer gives the guest room for more.
-    fn widen(&self, channel: u32, stream: Stream, bytes: u32) {
-        if let Some(route) = self.lock().get_mut(&channel) {
-            let window = &mut route.window[usize::from(stream == Stream::Stderr)];
-            *window = window.saturating_add(u64::from(bytes));
-        }
-    }
-}
-
-impl Channel {
-    /// The next thing from the guest.
-    pub(crate) async fn next(&mut self) -> Incoming {
-        let incoming = self.incoming.recv().await.unwrap_or(Incoming::Lost);
-        self.over |= matches!(incoming, Incoming::Lost | Incoming::Body(Body::Exit(_) | Body::Refuse(_)));
-        incoming
-    }
-
-    /// Sends something to the guest; waits while the stream is congested.
-    pub(crate) async fn send(&self, body: Body) -> Result<(), SessionError> {
-        if let Body::Credit(stream, bytes) = &body {
-            self.session.shared.widen(self.id, *stream, *bytes);
-        }
-        let frame = Frame { channel: self.id, body };
-        self.session.shared.writer.send(frame).await.map_err(|_| SessionError::Ended)
-    }
-
-    /// Waits for the guest to take or refuse the request.
-    pub(crate) async fn accepted(&mut self) -> Result<Reply, SessionError> {
-        match self.next().await {
-            Incoming::Body(Body::Accept(reply)) => Ok(*reply),
-            Incoming::Body(Body::Refuse(refusal)) => Err(SessionError::Refused(refusal)),
-            Incoming::Body(_) => Err(SessionError::Broken("something else before its answer")),
-            Incoming::Lost => Err(SessionError::Ended),
-        }
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        self.session.shared.lock().remove(&self.id);
-        if self.over || self.session.shared.closed.is_cancelled() {
-            return;
-        }
-        let frame = Frame { channel: self.id, body: Body::Close };
-        if let Err(mpsc::error::TrySendError::Full(frame)) = self.session.shared.writer.try_send(frame) {
-            // The stream is congested; the word must still get through, or the command would live on.
-            let writer = self.session.shared.writer.clone();
-            tokio::spawn(async move { writer.send(frame).await });
+    /// Puts a frame into its channel's mailbox, if the channel may have it.
+    fn deliver(&self, frame: Frame) -> Result<(), Violation> {
+        let mailbox = self.routes().open.get(&frame.channel).cloned();
+        match mailbox {
+            Some(mailbox) => mailbox.deliver(frame.body),
+            // It crossed our close of its channel: nobody wants it any more.
+            None => Ok(()),
         }
     }
 }
@@ -296,14 +234,14 @@ async fn read_frames(mut read: OwnedReadHalf, mut decoder: Decoder, shared: &Sha
     }
 }
 
-async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) -> Result<(), SessionError> {
+async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>) -> std::io::Result<()> {
     let mut buffer = BytesMut::new();
     while let Some(frame) = queue.recv().await {
-        frame.encode(&mut buffer)?;
-        // What else is waiting goes with it, up to a comfortable size.
-        while buffer.len() < 128 * 1024 {
+        buffer.extend_from_slice(&frame);
+        // What else is waiting goes with it.
+        while buffer.len() < WRITE_SIZE {
             let Ok(frame) = queue.try_recv() else { break };
-            frame.encode(&mut buffer)?;
+            buffer.extend_from_slice(&frame);
         }
         write.write_all(&buffer).await?;
         buffer.clear();
