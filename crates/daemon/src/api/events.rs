@@ -15,15 +15,15 @@ use banger_model::{
     api::op::{OpEvent, OpResult},
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{future::BoxFuture, stream};
 use std::sync::Arc;
 use tracing::Instrument;
 
 /// What a successful operation leaves, and what is to live as long as the client's request.
-pub(crate) struct Outcome {
-    pub(crate) result: Option<OpResult>,
-    /// Waited for after the last event, before the answer ends.
-    pub(crate) afterwards: Option<futures_util::future::BoxFuture<'static, ()>>,
+pub(super) struct Outcome {
+    pub(super) result: Option<OpResult>,
+    /// Done once the client has gone, the operation is told to end, or the daemon is. The answer stays open until then.
+    pub(super) afterwards: Option<BoxFuture<'static, ()>>,
 }
 
 impl From<OpResult> for Outcome {
@@ -33,7 +33,7 @@ impl From<OpResult> for Outcome {
 }
 
 /// Runs `work` as an operation and answers with its events.
-pub(crate) fn run<W, F>(app: &Arc<App>, op: OpId, what: String, work: W) -> Response
+pub(super) fn run<W, F>(app: &Arc<App>, op: OpId, what: String, work: W) -> Response
 where
     W: FnOnce(Arc<App>, OpCx) -> F + Send + 'static,
     F: Future<Output = Result<Outcome, Failure>> + Send + 'static,
@@ -42,13 +42,13 @@ where
     let task = {
         let app = Arc::clone(app);
         async move {
-            let ended = work(app, cx.clone()).await;
+            let ended = work(Arc::clone(&app), cx.clone()).await;
             match ended {
                 Ok(Outcome { result, afterwards }) => {
                     tracing::info!("operation succeeded");
                     cx.finish(OpEvent::Done { result: result.map(Box::new) }).await;
                     if let Some(afterwards) = afterwards {
-                        cx.client_gone().await;
+                        let _ = cx.abandonable(app.shutdown.cancelled()).await;
                         afterwards.await;
                     }
                 }
@@ -69,7 +69,7 @@ where
 }
 
 /// A value as a line of NDJSON.
-pub(crate) fn line<T: serde::Serialize>(value: &T) -> Result<Bytes, serde_json::Error> {
+pub(super) fn line<T: serde::Serialize>(value: &T) -> Result<Bytes, serde_json::Error> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     Ok(line.into())

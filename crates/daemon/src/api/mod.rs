@@ -1,61 +1,66 @@
 //! The API: HTTP/1.1 with JSON over a Unix socket. One file a kind of thing; `banger_model::api` holds the contract.
 //!
-//! Handlers translate and nothing else: every decision is a verb's.
+//! Handlers translate and nothing else: every decision is a verb's. A handler that fails returns a [`Failure`]; the
+//! outermost layer ([`op_id`]) makes an answer of it. Routes and their description are one: a handler's annotation says
+//! both where it is and what it takes, so the OpenAPI document cannot tell of other routes than there are.
 
+mod code;
 mod daemon;
-mod doctor;
 mod error;
 mod events;
 mod exec;
+mod extract;
 mod files;
 mod images;
 mod kernels;
 mod logs;
+mod op_id;
 mod openapi;
 mod operations;
-mod op_id;
+mod running;
 mod vms;
 
-pub(crate) use error::{Failure, body_of};
-
 use crate::App;
-use axum::{
-    Router,
-    routing::{any, delete, get, post},
-};
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use banger_model::api::API_PREFIX;
 use std::sync::Arc;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// All routes.
+/// All routes, ready to be served.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let v1 = Router::new()
-        .route("/daemon", get(daemon::show))
-        .route("/daemon/stop", post(daemon::stop))
-        .route("/doctor", get(doctor::show))
-        .route("/openapi.json", get(openapi::show))
-        .route("/vms", get(vms::list).post(vms::create))
-        .route("/vms/{name}", get(vms::show).delete(vms::delete))
-        .route("/vms/{name}/start", post(vms::start))
-        .route("/vms/{name}/stop", post(vms::stop))
-        .route("/vms/{name}/kill", post(vms::kill))
-        .route("/vms/{name}/restart", post(vms::restart))
-        .route("/vms/{name}/exec", post(exec::exec))
-        .route("/vms/{name}/files", get(files::copy_out).put(files::copy_in))
-        .route("/vms/{name}/logs", get(logs::show))
-        .route("/images", get(images::list))
-        .route("/images/pull", post(images::pull))
-        .route("/images/import", post(images::import))
-        .route("/images/{reference}", get(images::show).delete(images::delete))
-        .route("/kernels", get(kernels::list))
-        .route("/kernels/pull", post(kernels::pull))
-        .route("/kernels/import", post(kernels::import))
-        .route("/kernels/{name}", get(kernels::show).delete(kernels::delete))
-        .route("/operations", get(operations::list))
-        .route("/operations/{op}", delete(operations::cancel));
-    Router::new()
-        .nest(banger_model::api::API_PREFIX, v1)
-        .route("/{version}/{*rest}", any(error::unknown_route))
+    Router::from(described())
         .fallback(error::unknown_route)
-        .method_not_allowed_fallback(error::unknown_route)
-        .layer(axum::middleware::from_fn(op_id::attach))
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(DefaultBodyLimit::max(extract::MAX_JSON))
+        .layer(middleware::from_fn(op_id::attach))
         .with_state(app)
+}
+
+/// All routes, with what they take and answer.
+fn described() -> OpenApiRouter<Arc<App>> {
+    let routes = OpenApiRouter::new()
+        .routes(routes!(daemon::show))
+        .routes(routes!(daemon::stop))
+        .routes(routes!(openapi::show))
+        .routes(routes!(vms::list, vms::create))
+        .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(vms::start))
+        .routes(routes!(vms::stop))
+        .routes(routes!(vms::kill))
+        .routes(routes!(vms::restart))
+        .routes(routes!(exec::exec))
+        .routes(routes!(files::copy_out, files::copy_in))
+        .routes(routes!(logs::show))
+        .routes(routes!(images::list))
+        .routes(routes!(images::pull))
+        .routes(routes!(images::import))
+        .routes(routes!(images::show, images::delete))
+        .routes(routes!(kernels::list))
+        .routes(routes!(kernels::pull))
+        .routes(routes!(kernels::import))
+        .routes(routes!(kernels::show, kernels::delete))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::cancel));
+    OpenApiRouter::with_openapi(openapi::Document::openapi()).nest(API_PREFIX, routes)
 }

@@ -1,7 +1,7 @@
 //! Every request is an operation with an id: the caller's, or one minted here, before anything can go wrong. It is in
 //! every log record of the request, in the answer's header, and in every error.
 
-use super::error::{Failure, body_of};
+use super::error::{Failure, Unanswered, body_of};
 use axum::{
     extract::{FromRequestParts, Request},
     http::{HeaderValue, request::Parts},
@@ -16,9 +16,9 @@ use tracing::Instrument;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Op(pub(crate) OpId);
 
-/// The outermost layer.
+/// The outermost layer: gives the request its id, and writes the answer to whatever failed inside.
 pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
-    let asked = request.headers().get(OP_HEADER).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let asked = request.headers().get(OP_HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let parsed = asked.as_deref().map(str::parse::<OpId>).transpose();
     let op = parsed.as_ref().ok().copied().flatten().unwrap_or_else(crate::clock::new_op);
     request.extensions_mut().insert(Op(op));
@@ -27,8 +27,11 @@ pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
         let begun = std::time::Instant::now();
         let mut response = match parsed {
             Ok(_) => next.run(request).await,
-            Err(error) => Failure::BadRequest { what: "operation id", source: error.into() }.answer(op),
+            Err(error) => Failure::bad("operation id", error).into_response(),
         };
+        if let Some(Unanswered(failure)) = response.extensions_mut().remove::<Unanswered>() {
+            response = answer(&failure, op, response);
+        }
         if let Ok(value) = HeaderValue::from_str(&op.to_string()) {
             response.headers_mut().insert(OP_HEADER, value);
         }
@@ -39,18 +42,20 @@ pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
     .await
 }
 
+/// What the client is told, with the headers that were found on the way, such as the methods that are allowed.
+fn answer(failure: &Failure, op: OpId, unanswered: Response) -> Response {
+    let (status, body) = body_of(failure, op);
+    tracing::warn!(code = ?body.code, message = body.message, causes = ?body.causes, "refused or failed");
+    let mut response = (status, axum::Json(body)).into_response();
+    for (name, value) in unanswered.headers() {
+        response.headers_mut().entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
 impl<S: Sync> FromRequestParts<S> for Op {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or_else(|| Self(crate::clock::new_op())))
-    }
-}
-
-impl Failure {
-    /// The answer to a request that failed.
-    pub(crate) fn answer(&self, op: OpId) -> Response {
-        let (status, body) = body_of(self, op);
-        tracing::warn!(code = ?body.code, message = body.message, causes = ?body.causes, "refused or failed");
-        (status, axum::Json(body)).into_response()
     }
 }

@@ -1,37 +1,46 @@
 //! VMs over HTTP.
 
 use super::{
-    error::{Answer, Failure, Json},
+    code,
+    error::Failure,
     events::{self, Outcome},
+    extract::{Json, Path, Query},
     op_id::Op,
 };
-use crate::{App, op::OpCx, verbs};
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use crate::{App, leases::Lease, op::OpCx, verbs};
+use axum::{extract::State, response::Response};
 use banger_model::{
     VmName,
     api::{
-        op::OpResult,
+        error::{ErrorBody, ErrorCode},
+        op::{OpEvent, OpResult},
         vm::{CreateVm, VmList, VmView},
     },
     vm::Verb,
 };
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use std::sync::Arc;
 
-pub(super) async fn list(State(app): State<Arc<App>>, op: Op) -> Answer<VmList> {
-    let rows = app.db.vms().await.map_err(Failure::from);
-    Answer::from(op, rows.map(|rows| VmList { vms: rows.into_iter().map(|row| app.view(row)).collect() }))
+/// All VMs.
+#[utoipa::path(
+    get, path = "/vms", tag = "vms",
+    responses((status = 200, body = VmList), (status = "default", body = ErrorBody)),
+)]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<VmList>, Failure> {
+    let rows = app.db.vms().await?;
+    Ok(axum::Json(VmList { vms: rows.into_iter().map(|row| app.view(row)).collect() }))
 }
 
-pub(super) async fn show(State(app): State<Arc<App>>, op: Op, Path(name): Path<String>) -> Answer<VmView> {
-    Answer::from(op, find(&app, &name).await)
-}
-
-async fn find(app: &App, name: &str) -> Result<VmView, Failure> {
-    Ok(app.view(app.named(&parse(name)?).await?))
+/// One VM.
+#[utoipa::path(
+    get, path = "/vms/{name}", tag = "vms",
+    params(("name" = String, Path, description = "The VM")),
+    responses((status = 200, body = VmView), (status = "default", body = ErrorBody)),
+)]
+pub(super) async fn show(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<axum::Json<VmView>, Failure> {
+    let row = app.named(&parse(&name)?).await?;
+    Ok(axum::Json(app.view(row)))
 }
 
 /// A name in a path. One that no VM can have is one that no VM has.
@@ -39,62 +48,91 @@ pub(super) fn parse(name: &str) -> Result<VmName, Failure> {
     name.parse().map_err(|_| Failure::Verb(verbs::VerbError::NotFound(name.chars().take(80).collect())))
 }
 
+/// Makes a VM, and starts it if that is asked for.
+#[utoipa::path(
+    post, path = "/vms", tag = "vms", request_body = CreateVm,
+    responses((status = 200, content_type = "application/x-ndjson", body = OpEvent), (status = "default", body = ErrorBody)),
+)]
 pub(super) async fn create(State(app): State<Arc<App>>, op: Op, Json(request): Json<CreateVm>) -> Response {
     let verb = if request.start { "run" } else { "create" };
     let what = match &request.name {
         Some(name) => format!("{verb} {name}"),
         None => format!("{verb} a VM"),
     };
-    events::run(&app, op.0, what, |app, cx| async move { create_and_start(app, request, cx).await })
+    events::run(&app, op.0, what, |app, cx| create_and_start(app, request, cx))
 }
 
 async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
     let start = request.start;
     let (mut vm, lease) = verbs::create::create(&app, request, &cx).await?;
-    cx.note(spec_line(&vm));
     if start {
         let name = vm.name.clone();
-        vm = match verbs::start::start(&app, &name, &cx).await {
-            Ok(vm) => vm,
+        match verbs::start::start(&app, &name, &cx).await {
+            Ok(started) => vm = started,
             Err(error) => {
-                // It never became ready: it stays, so that its logs can be read.
-                app.db.keep(vm.id).await?;
-                return Err(error.into());
+                let failure = Failure::from(error);
+                match lease {
+                    // Nobody wants it any more.
+                    Some(lease) if code::of(&failure) == ErrorCode::Cancelled => let_go(app, name, lease, cx).await,
+                    // It never became ready: it stays, so that its logs can be read.
+                    _ => app.db.keep(vm.id).await?,
+                }
+                return Err(failure);
             }
-        };
+        }
     }
     let name = vm.name.clone();
-    let afterwards = lease.map(|lease| -> futures_util::future::BoxFuture<'static, ()> {
-        let app = Arc::clone(&app);
-        Box::pin(async move {
-            match verbs::delete::delete(&app, &name, true, &cx).await {
-                Ok(()) | Err(verbs::VerbError::NotFound(_)) => {}
-                // Reconcile goes on with it: nobody holds it any more.
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not deleted after its client left"),
-            }
-            drop(lease);
-        })
-    });
-    Ok(Outcome { result: Some(OpResult::Vm(app.view(vm))), afterwards })
+    let result = Some(OpResult::Vm(app.view(vm)));
+    let afterwards = lease.map(|lease| -> BoxFuture<'static, ()> { Box::pin(let_go(app, name, lease, cx)) });
+    Ok(Outcome { result, afterwards })
 }
 
-fn spec_line(vm: &crate::db::VmRow) -> String {
-    let spec = &vm.spec;
-    format!("{}: {} vcpu · {} MiB · {}", vm.name, spec.vcpu, spec.memory.as_mib(), spec.disk)
+/// The client that the VM was tied to has gone.
+async fn let_go(app: Arc<App>, name: VmName, lease: Lease, cx: OpCx) {
+    match verbs::delete::delete(&app, &name, true, &cx).await {
+        Ok(()) | Err(verbs::VerbError::NotFound(_)) => {}
+        // Reconcile goes on with it: nobody holds it any more.
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not deleted after its client left"),
+    }
+    drop(lease);
 }
 
+/// Boots a VM.
+#[utoipa::path(
+    post, path = "/vms/{name}/start", tag = "vms",
+    params(("name" = String, Path, description = "The VM")),
+    responses((status = 200, content_type = "application/x-ndjson", body = OpEvent)),
+)]
 pub(super) async fn start(State(app): State<Arc<App>>, op: Op, Path(name): Path<String>) -> Response {
     act(&app, op, name, Verb::Start)
 }
 
+/// Ends a VM in order; at once when it does not end within a bound.
+#[utoipa::path(
+    post, path = "/vms/{name}/stop", tag = "vms",
+    params(("name" = String, Path, description = "The VM")),
+    responses((status = 200, content_type = "application/x-ndjson", body = OpEvent)),
+)]
 pub(super) async fn stop(State(app): State<Arc<App>>, op: Op, Path(name): Path<String>) -> Response {
     act(&app, op, name, Verb::Stop)
 }
 
+/// Ends a VM at once. What its guest had not written to its disks is lost.
+#[utoipa::path(
+    post, path = "/vms/{name}/kill", tag = "vms",
+    params(("name" = String, Path, description = "The VM")),
+    responses((status = 200, content_type = "application/x-ndjson", body = OpEvent)),
+)]
 pub(super) async fn kill(State(app): State<Arc<App>>, op: Op, Path(name): Path<String>) -> Response {
     act(&app, op, name, Verb::Kill)
 }
 
+/// Gives a VM a new boot.
+#[utoipa::path(
+    post, path = "/vms/{name}/restart", tag = "vms",
+    params(("name" = String, Path, description = "The VM")),
+    responses((status = 200, content_type = "application/x-ndjson", body = OpEvent)),
+)]
 pub(super) async fn restart(State(app): State<Arc<App>>, op: Op, Path(name): Path<String>) -> Response {
     act(&app, op, name, Verb::Restart)
 }
@@ -111,12 +149,21 @@ fn act(app: &Arc<App>, op: Op, name: String, verb: Verb) -> Response {
     })
 }
 
-#[derive(Debug, Deserialize)]
+/// How a VM is deleted.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DeleteQuery {
+    /// Also when it runs: it is killed first.
     #[serde(default)]
     force: bool,
 }
 
+/// Removes a VM with its disks.
+#[utoipa::path(
+    delete, path = "/vms/{name}", tag = "vms",
+    params(("name" = String, Path, description = "The VM"), DeleteQuery),
+    responses((status = 200, content_type = "application/x-ndjson", body = OpEvent), (status = "default", body = ErrorBody)),
+)]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     op: Op,

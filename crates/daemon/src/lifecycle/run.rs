@@ -56,8 +56,8 @@ async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {
 
     let path = app.paths.socket();
     let socket = ApiSocket::bind(&path).map_err(|source| StartError::Listen { path: path.clone(), source })?;
-    let serving =
-        axum::serve(socket, axum::Router::new()).with_graceful_shutdown(app.shutdown.clone().cancelled_owned());
+    let serving = axum::serve(socket, crate::api::router(Arc::clone(&app)))
+        .with_graceful_shutdown(app.shutdown.clone().cancelled_owned());
     let mut server = tokio::spawn(serving.into_future());
     announce(&path, detached);
     let looking = tokio::spawn(look_again(Arc::clone(&app)));
