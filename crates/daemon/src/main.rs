@@ -23,6 +23,9 @@ mod resource;
 mod slots;
 mod verbs;
 
+#[cfg(test)]
+mod tests;
+
 use app::App;
 use clap::{Parser, Subcommand};
 use lifecycle::StartError;

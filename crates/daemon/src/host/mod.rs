@@ -3,6 +3,8 @@
 //! [`Host`] has two implementations: [`real`] with files and processes, and, in tests, one that models their dependencies.
 //! `ensure` and `remove` are idempotent and say whether they changed anything. Nothing here decides what a VM should own.
 
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod real;
 
 use crate::{

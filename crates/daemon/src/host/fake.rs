@@ -1,0 +1,336 @@
+//! A host that models what the real one's parts need of each other, and on which any effect can be made to go wrong.
+//!
+//! A [`World`] outlives the daemons that act on it, as a machine does. It asserts that an operation is on record before
+//! anything is built, and refuses what a real host would: a disk that a VMM has open is busy, and a VMM does not start
+//! without its disks and sockets.
+
+use super::*;
+use crate::db::Db;
+use banger_model::{
+    api::vm::EndReason,
+    spec::{Accel, NetMode, VmmKind},
+    vm::Target,
+    wire::hello::Hunt,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::Notify,
+};
+
+/// What can be made to go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Ensure(Resource),
+    Remove(Resource),
+    Boot,
+    Shutdown,
+}
+
+/// On which side of the effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Before,
+    After,
+}
+
+/// In which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It says so.
+    Fails,
+    /// The daemon is killed there.
+    Crashes,
+    /// It takes until somebody gives up.
+    Hangs,
+}
+
+/// Something that goes wrong once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) effect: Effect,
+    pub(crate) when: When,
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Default)]
+struct Machine {
+    resources: BTreeSet<Resource>,
+    alive: bool,
+    answers: bool,
+    end: Option<EndReason>,
+}
+
+/// The host itself.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    machines: Mutex<HashMap<VmId, Machine>>,
+    fault: Mutex<Option<Fault>>,
+    /// Told when a fault that crashes or hangs has been reached.
+    pub(crate) reached: Notify,
+    changed: Notify,
+}
+
+impl World {
+    /// The next time that effect comes, it goes wrong.
+    pub(crate) fn plant(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+
+    /// Whether nothing is planted that has not come yet.
+    pub(crate) fn spent(&self) -> bool {
+        self.fault.lock().unwrap().is_none()
+    }
+
+    /// All that is there.
+    pub(crate) fn inventory(&self) -> Inventory {
+        let machines = self.machines.lock().unwrap();
+        let there = machines.iter().filter(|(_, machine)| !machine.resources.is_empty());
+        there.map(|(id, machine)| (*id, machine.present())).collect()
+    }
+
+    /// A VM's VMM ends by itself.
+    pub(crate) fn end(&self, id: VmId, reason: EndReason) {
+        let mut machines = self.machines.lock().unwrap();
+        let machine = machines.get_mut(&id).unwrap();
+        machine.alive = false;
+        machine.end = Some(reason);
+        drop(machines);
+        self.changed.notify_waiters();
+    }
+
+    /// Something that no row knows of.
+    pub(crate) fn strand(&self, id: VmId, target: Target) {
+        let machine = Machine {
+            resources: crate::resource::up_to(target).collect(),
+            alive: target == Target::Running,
+            ..Machine::default()
+        };
+        self.machines.lock().unwrap().insert(id, machine);
+    }
+
+    fn present(&self, id: VmId) -> Present {
+        self.machines.lock().unwrap().get(&id).map(Machine::present).unwrap_or_default()
+    }
+
+    /// One effect, with whatever is planted there.
+    async fn act<T>(&self, effect: Effect, failed: impl Fn() -> T, act: impl FnOnce() -> T) -> T {
+        if self.goes_wrong(effect, When::Before).await {
+            return failed();
+        }
+        let done = act();
+        self.changed.notify_waiters();
+        if self.goes_wrong(effect, When::After).await {
+            return failed();
+        }
+        done
+    }
+
+    async fn goes_wrong(&self, effect: Effect, when: When) -> bool {
+        let Some(fault) = self.fault.lock().unwrap().take_if(|fault| (fault.effect, fault.when) == (effect, when))
+        else {
+            return false;
+        };
+        if fault.how != How::Fails {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+        true
+    }
+}
+
+impl Machine {
+    fn present(&self) -> Present {
+        Present { resources: self.resources.clone(), vmm_alive: self.alive }
+    }
+
+    fn build(&mut self, vm: &VmRow, resource: Resource) -> Result<Change, HostError> {
+        let there = |needed: &[Resource]| needed.iter().all(|resource| self.resources.contains(resource));
+        match resource {
+            Resource::Vmm if self.alive => return Ok(Change::Unchanged),
+            Resource::Vmm => {
+                assert!(vm.boot.is_some(), "a VMM is started for a boot on record");
+                let net = vm.spec.net == NetMode::None || there(&[Resource::UserNet]);
+                assert!(
+                    net && there(&[Resource::WorkDisk, Resource::Layer, Resource::Sockets]),
+                    "{:?}",
+                    self.resources
+                );
+                (self.alive, self.answers, self.end) = (true, false, None);
+            }
+            Resource::UserNet => assert!(there(&[Resource::Sockets]), "a network has a socket"),
+            Resource::WorkDisk | Resource::Layer | Resource::Sockets => {}
+        }
+        match self.resources.insert(resource) {
+            true => Ok(Change::Changed),
+            false => Ok(Change::Unchanged),
+        }
+    }
+
+    fn take_down(&mut self, resource: Resource) -> Result<Change, HostError> {
+        match resource {
+            Resource::Vmm => {
+                self.alive = false;
+                self.end.get_or_insert(EndReason::Lost);
+            }
+            Resource::WorkDisk | Resource::Layer | Resource::Sockets if self.alive => {
+                let source = std::io::ErrorKind::ResourceBusy.into();
+                return Err(HostError::File { resource, path: PathBuf::from("busy"), source });
+            }
+            _ => {}
+        }
+        match self.resources.remove(&resource) {
+            true => Ok(Change::Changed),
+            false => Ok(Change::Unchanged),
+        }
+    }
+}
+
+/// One daemon's hands on it.
+pub(crate) struct FakeHost {
+    world: Arc<World>,
+    db: Db,
+}
+
+impl FakeHost {
+    pub(crate) fn new(world: Arc<World>, db: Db) -> Self {
+        Self { world, db }
+    }
+
+    fn with<T>(&self, id: VmId, act: impl FnOnce(&mut Machine) -> T) -> T {
+        act(self.world.machines.lock().unwrap().entry(id).or_default())
+    }
+
+    async fn assert_intended(&self, id: VmId) {
+        let row = self.db.vm(id).await.unwrap().expect("intent comes before effect");
+        assert!(row.operation.is_some(), "an operation is open before any effect");
+    }
+}
+
+impl Host for FakeHost {
+    fn ensure<'a>(
+        &'a self,
+        vm: &'a VmRow,
+        resource: Resource,
+        _: &'a OpCx,
+    ) -> BoxFuture<'a, Result<Change, HostError>> {
+        Box::pin(async move {
+            self.assert_intended(vm.id).await;
+            let build = || self.with(vm.id, |machine| machine.build(vm, resource));
+            self.world.act(Effect::Ensure(resource), || Err(HostError::Planted(resource)), build).await
+        })
+    }
+
+    fn remove(&self, id: VmId, resource: Resource) -> BoxFuture<'_, Result<Change, HostError>> {
+        Box::pin(async move {
+            let take_down = || self.with(id, |machine| machine.take_down(resource));
+            self.world.act(Effect::Remove(resource), || Err(HostError::Planted(resource)), take_down).await
+        })
+    }
+
+    fn inventory(&self) -> BoxFuture<'_, Result<Inventory, HostError>> {
+        Box::pin(async { Ok(self.world.inventory()) })
+    }
+
+    fn observe(&self, id: VmId) -> Present {
+        self.world.present(id)
+    }
+
+    fn boot<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<GuestFacts, BootError>> {
+        let facts = || {
+            self.with(vm.id, |machine| machine.answers = true);
+            Ok(GuestFacts {
+                agent: "1".into(),
+                kernel: "6.1".into(),
+                boot_id: "b".into(),
+                init: None,
+                warnings: Vec::new(),
+            })
+        };
+        let silent = || Err(BootError::Silent { seconds: 1, console: vec!["last words".into()] });
+        Box::pin(async move {
+            self.assert_intended(vm.id).await;
+            cx.cancellable(self.world.act(Effect::Boot, silent, facts)).await?
+        })
+    }
+
+    fn shutdown<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, bool> {
+        let end = || {
+            self.with(vm.id, |machine| {
+                machine.alive = false;
+                machine.end.get_or_insert(EndReason::Stopped);
+            });
+            true
+        };
+        Box::pin(async move {
+            self.assert_intended(vm.id).await;
+            self.world.act(Effect::Shutdown, || false, end).await
+        })
+    }
+
+    fn ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, EndReason> {
+        Box::pin(async move {
+            loop {
+                let changed = self.world.changed.notified();
+                let ended = self.with(vm.id, |machine| (!machine.alive).then(|| machine.end.clone()));
+                if let Some(reason) = ended {
+                    return reason.unwrap_or(EndReason::Lost);
+                }
+                changed.await;
+            }
+        })
+    }
+
+    fn session(&self, id: VmId) -> BoxFuture<'_, Result<Session, crate::guest::SessionError>> {
+        Box::pin(async move {
+            let answers = self.with(id, |machine| machine.alive && machine.answers);
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            tokio::spawn(agent(theirs, answers));
+            Session::open(ours).await
+        })
+    }
+
+    fn vmm_pid(&self, id: VmId) -> Option<u32> {
+        self.with(id, |machine| machine.alive.then_some(1))
+    }
+
+    fn choose<'a>(&'a self, _: &'a VmRow, _: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>> {
+        Box::pin(async {
+            Ok(BootRow {
+                vmm: VmmKind::Qemu,
+                accel: Accel::Tcg,
+                reason: "a test".into(),
+                started_ms: 1,
+                kernel_release: String::new(),
+                boot_id: String::new(),
+                warnings: Vec::new(),
+            })
+        })
+    }
+
+    fn console(&self, id: VmId, boot: u32) -> PathBuf {
+        PathBuf::from(format!("/nowhere/{id}/{boot}"))
+    }
+
+    fn user_net(&self) -> Result<(), NoUserNet> {
+        Ok(())
+    }
+}
+
+/// An agent that greets, and no more; or one that hangs up.
+async fn agent(mut stream: UnixStream, answers: bool) {
+    let mut hunt = Hunt::for_host();
+    let mut buffer = [0; 64];
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        if let Some((greeting, _)) = hunt.feed(&buffer[..n]).filter(|_| answers) {
+            stream.write_all(&greeting.to_host()).await.unwrap();
+        }
+        if !answers {
+            return;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Every verb, with every effect on the host made to go wrong on either side, by an error or by the daemon's death; then
+//! one look by a daemon, and what is there is what is on record.
+
+use super::*;
+use crate::host::fake::{Effect, Fault, How, When};
+
+const VERBS: [(Verb, Target); 7] = [
+    (Verb::Create, Target::Absent),
+    (Verb::Start, Target::Stopped),
+    (Verb::Stop, Target::Running),
+    (Verb::Kill, Target::Running),
+    (Verb::Restart, Target::Running),
+    (Verb::Delete, Target::Stopped),
+    (Verb::Delete, Target::Running),
+];
+
+/// The effects that a verb has when all goes well.
+fn effects(verb: Verb) -> Vec<Effect> {
+    let build = |target| resource::up_to(target).map(Effect::Ensure);
+    let remove = |target| resource::beyond(target).map(Effect::Remove);
+    match verb {
+        Verb::Create => build(Target::Stopped).collect(),
+        Verb::Start => build(Target::Running).chain([Effect::Boot]).collect(),
+        Verb::Stop => [Effect::Shutdown].into_iter().chain(remove(Target::Stopped)).collect(),
+        Verb::Kill => remove(Target::Stopped).collect(),
+        Verb::Restart => [Verb::Stop, Verb::Start].into_iter().flat_map(effects).collect(),
+        Verb::Delete => remove(Target::Absent).collect(),
+    }
+}
+
+/// Where a verb may end up once all is settled.
+fn admissible(verb: Verb, done: bool, crashed: bool) -> &'static [Target] {
+    match (verb, done) {
+        (Verb::Create, true) => &[Target::Stopped],
+        (Verb::Create, false) => &[Target::Absent],
+        (Verb::Start | Verb::Restart, true) => &[Target::Running],
+        // Killed after the agent had answered, all of it was there but the last word.
+        (Verb::Start | Verb::Restart, false) if crashed => &[Target::Stopped, Target::Running],
+        (Verb::Start | Verb::Restart | Verb::Stop | Verb::Kill, _) => &[Target::Stopped],
+        (Verb::Delete, _) => &[Target::Absent],
+    }
+}
+
+async fn case(verb: Verb, from: Target, fault: Fault) {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, from).await;
+    bench.world.plant(fault);
+    let acting = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { act(&app, verb).await }
+    });
+    let abort = acting.abort_handle();
+    let (done, crashed) = tokio::select! {
+        acted = tokio::time::timeout(BOUND, acting) => (acted.expect("it hangs").unwrap().is_ok(), false),
+        () = bench.world.reached.notified() => (false, true),
+    };
+    assert!(bench.world.spent(), "{verb} from {from:?} never meets {fault:?}");
+    let app = match crashed {
+        true => {
+            abort.abort();
+            kill(app);
+            bench.daemon()
+        }
+        false => app,
+    };
+    look(&app).await;
+    bench.assert_settled(&app).await;
+    let reached = app.db.vm_named(&name("box")).await.unwrap().map_or(Target::Absent, |vm| vm.target);
+    assert!(admissible(verb, done, crashed).contains(&reached), "{verb} from {from:?} with {fault:?}: {reached:?}");
+    // A second look finds nothing to do.
+    look(&app).await;
+    bench.assert_settled(&app).await;
+    kill(app);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_the_next_look_settles_it() {
+    let mut cases = tokio::task::JoinSet::new();
+    for (verb, from) in VERBS {
+        for effect in effects(verb) {
+            for when in [When::Before, When::After] {
+                for how in [How::Fails, How::Crashes] {
+                    cases.spawn(case(verb, from, Fault { effect, when, how }));
+                }
+            }
+        }
+    }
+    assert_eq!(cases.len(), 4 * (2 + 6 + 4 + 3 + 10 + 5 + 5));
+    cases.join_all().await;
+}

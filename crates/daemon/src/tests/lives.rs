@@ -1,0 +1,227 @@
+//! What verbs do when all goes well, when they are refused, and when somebody changes their mind.
+
+use super::*;
+use crate::host::fake::{Effect, Fault, How, When};
+use crate::resource::Resource;
+use banger_model::{
+    VmId,
+    api::vm::EndReason,
+    vm::{Denied, Status},
+};
+
+#[tokio::test]
+async fn a_life_from_create_to_delete() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    let status = async || app.named(&name("box")).await.map(|vm| app.status(&vm)).ok();
+    for (verb, after) in [
+        (Verb::Create, Some(Status::Stopped)),
+        (Verb::Start, Some(Status::Running)),
+        (Verb::Restart, Some(Status::Running)),
+        (Verb::Stop, Some(Status::Stopped)),
+        (Verb::Stop, Some(Status::Stopped)),
+        (Verb::Start, Some(Status::Running)),
+        (Verb::Kill, Some(Status::Stopped)),
+        (Verb::Delete, None),
+    ] {
+        act(&app, verb).await.unwrap();
+        bench.assert_settled(&app).await;
+        assert_eq!(status().await, after, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn boots_are_counted_and_their_ends_noted() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Running).await;
+    for (verb, boots, end) in [(Verb::Restart, 2, EndReason::Stopped), (Verb::Kill, 2, EndReason::Killed)] {
+        act(&app, verb).await.unwrap();
+        let vm = app.named(&name("box")).await.unwrap();
+        assert_eq!((vm.boots, vm.last_end.unwrap().reason), (boots, end));
+    }
+}
+
+#[tokio::test]
+async fn a_verb_that_does_not_fit_is_refused_and_changes_nothing() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    for verb in [Verb::Start, Verb::Stop, Verb::Restart, Verb::Delete] {
+        assert!(matches!(act(&app, verb).await, Err(VerbError::NotFound(_))), "{verb}");
+    }
+    arrange(&app, Target::Running).await;
+    let denied = act(&app, Verb::Start).await;
+    assert!(matches!(denied, Err(VerbError::Denied { denied: Denied::Already(Status::Running), .. })), "{denied:?}");
+    let (cx, _events) = begin(&app);
+    let denied = verbs::delete::delete(&app, &name("box"), false, &cx).await;
+    assert!(matches!(denied, Err(VerbError::Denied { denied: Denied::Unfit(Status::Running), .. })), "{denied:?}");
+    assert!(matches!(act(&app, Verb::Create).await, Err(VerbError::NameTaken(_))));
+    bench.assert_settled(&app).await;
+}
+
+#[tokio::test]
+async fn a_name_is_given_once_however_many_ask_at_the_same_time() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    let asked = futures_util::future::join_all((0..8).map(|_| act(&app, Verb::Create))).await;
+    assert_eq!(asked.iter().filter(|asked| asked.is_ok()).count(), 1);
+    assert!(asked.iter().flat_map(|asked| asked.as_ref().err()).all(|e| matches!(e, VerbError::NameTaken(_))));
+    bench.assert_settled(&app).await;
+    assert_eq!(app.db.vms().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn names_are_chosen_when_none_is_given() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    let names = futures_util::future::join_all((0..8).map(|_| async {
+        let (cx, mut events) = begin(&app);
+        let (vm, _) = create(&app, None, false, &cx).await.unwrap();
+        drop(cx);
+        let mut planned = None;
+        while let Some(event) = events.recv().await {
+            if let OpEvent::Plan(plan) = event {
+                planned = Some(plan.name);
+            }
+        }
+        assert_eq!(planned.as_ref(), Some(&vm.name), "the plan tells the name");
+        vm.name
+    }));
+    let names: std::collections::BTreeSet<_> = names.await.into_iter().collect();
+    assert_eq!(names.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_cancelled_goes_back_to_rest() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Stopped).await;
+    bench.world.plant(Fault { effect: Effect::Boot, when: When::Before, how: How::Hangs });
+    let (cx, _events) = begin(&app);
+    let starting = act_as(&app, Verb::Start, &cx);
+    let cancelling = async {
+        bench.world.reached.notified().await;
+        let vm = app.named(&name("box")).await.unwrap();
+        assert_eq!(app.status(&vm), Status::Starting);
+        let busy = act(&app, Verb::Stop).await;
+        assert!(matches!(busy, Err(VerbError::Denied { denied: Denied::Busy(Status::Starting), .. })), "{busy:?}");
+        assert!(app.operations.cancel(cx.id()));
+    };
+    let (started, ()) = tokio::time::timeout(BOUND, async { tokio::join!(starting, cancelling) }).await.unwrap();
+    assert!(
+        matches!(&started, Err(VerbError::Boot { source: crate::host::BootError::Cancelled(_), .. })),
+        "{started:?}"
+    );
+    bench.assert_settled(&app).await;
+}
+
+#[tokio::test]
+async fn a_failure_is_told_as_it_was_whatever_happens_on_the_way_back() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Stopped).await;
+    bench.world.plant(Fault { effect: Effect::Ensure(Resource::Vmm), when: When::After, how: How::Fails });
+    let failed = act(&app, Verb::Start).await.unwrap_err();
+    assert_eq!(verbs::chain(&failed), "cannot start box: planted failure of the VMM");
+    bench.assert_settled(&app).await;
+    let vm = app.named(&name("box")).await.unwrap();
+    assert!(matches!(vm.last_end.unwrap().reason, EndReason::NeverReady { message } if message.contains("planted")));
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_named_and_removed_later() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Running).await;
+    bench.world.plant(Fault { effect: Effect::Remove(Resource::Sockets), when: When::Before, how: How::Fails });
+    let failed = act(&app, Verb::Stop).await.unwrap_err();
+    assert!(failed.to_string().contains("socket folder"), "{failed}");
+    assert_eq!(app.status(&app.named(&name("box")).await.unwrap()), Status::Stopping);
+    look(&app).await;
+    bench.assert_settled(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_ends_by_itself_leaves_the_vm_at_rest() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Running).await;
+    let id = app.named(&name("box")).await.unwrap().id;
+    bench.world.end(id, EndReason::Panicked { message: "oops".into() });
+    until(&app, |vm| vm.is_some_and(|vm| vm.target == Target::Stopped)).await;
+    bench.assert_settled(&app).await;
+    let end = app.named(&name("box")).await.unwrap().last_end.unwrap();
+    assert_eq!((end.boot, end.reason), (1, EndReason::Panicked { message: "oops".into() }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_daemon_adopts_what_runs_and_sees_its_end() {
+    let bench = Bench::new();
+    let first = bench.daemon();
+    arrange(&first, Target::Running).await;
+    kill(first);
+    let app = bench.daemon();
+    look(&app).await;
+    let vm = app.named(&name("box")).await.unwrap();
+    assert_eq!(app.status(&vm), Status::Running);
+    bench.world.end(vm.id, EndReason::PoweredOff);
+    until(&app, |vm| vm.is_some_and(|vm| vm.target == Target::Stopped)).await;
+    assert_eq!(app.named(&name("box")).await.unwrap().last_end.unwrap().reason, EndReason::PoweredOff);
+}
+
+#[tokio::test]
+async fn a_vm_goes_with_the_client_that_it_is_tied_to() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    let (cx, _events) = begin(&app);
+    let (_, lease) = create(&app, Some("box"), true, &cx).await.unwrap();
+    act(&app, Verb::Start).await.unwrap();
+    look(&app).await;
+    assert_eq!(app.db.vms().await.unwrap().len(), 1, "its client is there");
+    drop(lease);
+    look(&app).await;
+    bench.assert_settled(&app).await;
+    assert!(app.db.vms().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn another_daemon_removes_what_was_tied_to_a_client_of_the_first() {
+    let bench = Bench::new();
+    let first = bench.daemon();
+    let (cx, _events) = begin(&first);
+    let (_, _lease) = create(&first, Some("box"), true, &cx).await.unwrap();
+    act(&first, Verb::Start).await.unwrap();
+    kill(first);
+    let app = bench.daemon();
+    look(&app).await;
+    bench.assert_settled(&app).await;
+    assert!(app.db.vms().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_no_row_owns_is_removed() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Stopped).await;
+    bench.world.strand(VmId::from_entropy([9; 16]), Target::Running);
+    bench.world.strand(VmId::from_entropy([8; 16]), Target::Stopped);
+    look(&app).await;
+    bench.assert_settled(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_a_vm_needs_stays() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    let image = store::IMAGE.parse().unwrap();
+    let delete = async || {
+        let (cx, _events) = begin(&app);
+        app.prepare.delete_image(&image, app.image_users(), &cx).await
+    };
+    arrange(&app, Target::Stopped).await;
+    let refused = delete().await.unwrap_err().to_string();
+    assert!(refused.contains("in use by box"), "{refused}");
+    act(&app, Verb::Delete).await.unwrap();
+    assert!(delete().await.unwrap());
+    assert!(app.prepare.find_image(&image).await.is_err());
+}

@@ -1,0 +1,146 @@
+//! The whole daemon on a host that is modelled, with a real database: what verbs do, what is left when they fail, and what
+//! the next daemon makes of one that was killed.
+
+mod crashes;
+mod lives;
+mod store;
+
+use crate::{
+    App,
+    app::Parts,
+    boot_files::BootFiles,
+    config::ConfigFile,
+    db::{Db, VmRow},
+    host::fake::{FakeHost, World},
+    host_facts::HostFacts,
+    leases::Lease,
+    op::OpCx,
+    prepare::Prepare,
+    reconcile, resource,
+    verbs::{self, VerbError},
+};
+use banger_model::{
+    ByteSize, VmName,
+    api::{op::OpEvent, vm::CreateVm},
+    paths::Paths,
+    vm::{Target, Verb},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// Longest that anything may take here.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A machine with its disks: what stays when a daemon is killed.
+struct Bench {
+    folder: tempfile::TempDir,
+    world: Arc<World>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        store::furnish(folder.path());
+        Self { folder, world: Arc::default() }
+    }
+
+    /// A daemon on it.
+    fn daemon(&self) -> Arc<App> {
+        let root = self.folder.path();
+        let paths = Paths {
+            data: store::data(root),
+            state: root.join("state"),
+            runtime: root.join("run"),
+            config: root.join("config.toml"),
+        };
+        std::fs::create_dir_all(&paths.state).unwrap();
+        let db = Db::open(&paths.state.join("db")).unwrap();
+        let config = ConfigFile::new(paths.config.clone());
+        let files = BootFiles::new(banger_image::store::Store::open(paths.data.clone()).unwrap(), store::agent(root));
+        let host = Arc::new(FakeHost::new(Arc::clone(&self.world), db.clone()));
+        let host_facts = HostFacts { cpus: 4, memory_total: ByteSize::gib(8) };
+        App::new(Parts { paths, host_facts, db, host, prepare: Prepare::new(files, config) })
+    }
+
+    /// What is on record and what is there agree, no operation is open, and each VM has exactly what its target needs.
+    async fn assert_settled(&self, app: &App) {
+        let rows = app.db.vms().await.unwrap();
+        assert!(app.db.operations().await.unwrap().is_empty(), "{rows:?}");
+        let mut inventory = self.world.inventory();
+        for row in &rows {
+            let present = inventory.remove(&row.id).unwrap_or_default();
+            assert!(resource::up_to(row.target).eq(present.resources), "{row:?}");
+            assert_eq!(present.vmm_alive, row.target == Target::Running);
+            assert_eq!(row.boot.is_some(), row.target == Target::Running, "{row:?}");
+        }
+        assert!(inventory.is_empty(), "left over: {inventory:?}");
+    }
+}
+
+/// Kills a daemon: whatever it was about, it does no more.
+fn kill(app: Arc<App>) {
+    app.shutdown.cancel();
+}
+
+fn name(text: &str) -> VmName {
+    text.parse().unwrap()
+}
+
+fn begin(app: &App) -> (OpCx, mpsc::Receiver<OpEvent>) {
+    app.operations.begin(crate::clock::new_op(), "a test".into())
+}
+
+/// The VM "box" at the target.
+async fn arrange(app: &App, target: Target) {
+    if target >= Target::Stopped {
+        act(app, Verb::Create).await.unwrap();
+    }
+    if target == Target::Running {
+        act(app, Verb::Start).await.unwrap();
+    }
+}
+
+/// The verb on the VM "box".
+async fn act(app: &App, verb: Verb) -> Result<(), VerbError> {
+    let (cx, _events) = begin(app);
+    act_as(app, verb, &cx).await
+}
+
+async fn act_as(app: &App, verb: Verb, cx: &OpCx) -> Result<(), VerbError> {
+    let name = name("box");
+    match verb {
+        Verb::Create => create(app, Some("box"), false, cx).await.map(drop),
+        Verb::Start => verbs::start::start(app, &name, cx).await.map(drop),
+        Verb::Restart => verbs::restart::restart(app, &name, cx).await.map(drop),
+        Verb::Stop | Verb::Kill => verbs::stop::stop(app, &name, verb, cx).await.map(drop),
+        Verb::Delete => verbs::delete::delete(app, &name, true, cx).await,
+    }
+}
+
+async fn create(app: &App, name: Option<&str>, rm: bool, cx: &OpCx) -> Result<(VmRow, Option<Lease>), VerbError> {
+    let request = CreateVm { name: name.map(self::name), memory: Some(ByteSize::mib(128)), rm, ..CreateVm::default() };
+    verbs::create::create(app, request, cx).await
+}
+
+/// Waits until `holds` is true of the VM's row.
+async fn until(app: &App, holds: impl Fn(Option<&VmRow>) -> bool) {
+    let look = async {
+        while !holds(app.db.vm_named(&name("box")).await.unwrap().as_ref()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, look).await.expect("it never came to that");
+}
+
+/// Looks at everything, until nobody acts any more: who watches a VM that has ended may be at it already.
+async fn look(app: &App) {
+    let looks = async {
+        loop {
+            reconcile::all(app).await.unwrap();
+            if app.db.operations().await.unwrap().is_empty() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, looks).await.expect("it is never settled");
+}
