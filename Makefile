@@ -52,7 +52,7 @@ check: setup-test ## Format, lints, the walls between crates, and the tests that
 	timeout -k 30 30m $(CARGO) test -q --workspace --lib --bins
 
 bench: setup-bench release ## Print how fast and how small, each beside its comparison in the same run
-	timeout -k 60 60m $(CARGO) run -q --release -p banger-e2e --bin bench
+	timeout -k 60 60m $(CARGO) run -q --release -p banger-e2e --bin bench -- $(ONLY)
 
 install: release ## Install into PREFIX (~/.local unless given), with manual pages and completions
 	scripts/install $(TARGET)/release $(PREFIX)

@@ -107,6 +107,17 @@ impl Call {
         self.start().wait()
     }
 
+    /// Runs it to its end, which must be a success.
+    ///
+    /// # Panics
+    /// When it fails, or does not end in time.
+    #[track_caller]
+    pub fn succeeds(self) -> Output {
+        let output = self.run();
+        output.expect_status(0);
+        output
+    }
+
     /// Starts it, and comes back at once.
     ///
     /// # Panics

@@ -1,0 +1,112 @@
+//! `vm exec VM -- true` beside a process start inside the guest, and beside `ssh` over an open connection.
+
+use crate::{
+    measure::{Cost, median, repeated},
+    table::Table,
+};
+use banger_e2e::{
+    Call, Sandbox, Vm,
+    place::{Place, find},
+    wait_for,
+};
+use std::{
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+const RUNS: u32 = 41;
+/// What a way to the guest and back may cost beyond the process in it.
+const OVERHEAD: Duration = Duration::from_millis(5);
+
+/// All three, whatever they are.
+pub(crate) fn run(table: &mut Table) {
+    let sandbox = Sandbox::new();
+    let vm = sandbox.vm("box");
+    let inside = inside(&vm);
+    let ours = repeated(RUNS, || vm.exec("true"));
+    table.plain("a process start inside the guest", inside);
+    table.bounded("vm exec VM -- true (the guest's start + 5 ms)", ours, inside.wall + OVERHEAD);
+    match Ssh::start() {
+        Some(ssh) => {
+            table.plain("ssh host true over a ControlMaster, for comparison", repeated(RUNS, || ssh.call("true")))
+        }
+        None => table.missing("ssh host true over a ControlMaster", "no sshd or ssh"),
+    }
+}
+
+/// The guest's shell starts 200 processes, by its own clock.
+fn inside(vm: &Vm<'_>) -> Cost {
+    let script = "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done";
+    let run = |_| {
+        let uptime = format!("a=$(cat /proc/uptime); {script}; b=$(cat /proc/uptime); echo $a $b");
+        let output = vm.sh(&uptime).run();
+        let seconds: Vec<f64> = output.ok().split_whitespace().map(|word| word.parse().unwrap()).collect();
+        Cost { wall: Duration::from_secs_f64((seconds[2] - seconds[0]) / 200.0), cpu: None }
+    };
+    median((0..5).map(run).collect())
+}
+
+/// A server of our own on loopback, and an open connection to it.
+struct Ssh {
+    server: Child,
+    ssh: PathBuf,
+    config: PathBuf,
+}
+
+impl Ssh {
+    fn start() -> Option<Self> {
+        let sshd = Place::get().tool("openssh-server/usr/sbin/sshd", "sshd")?;
+        let (ssh, keygen) = (find("ssh")?, find("ssh-keygen")?);
+        let folder = Place::get().folder("bench-ssh");
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+        for key in ["host", "user"] {
+            Call::new(&keygen).words("-q -t ed25519 -N").arg("").arg("-f").arg(folder.join(key)).run().ok();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self::server(&sshd, &folder, port);
+        let config = folder.join("config");
+        let text = format!(
+            "Host host\n HostName 127.0.0.1\n Port {port}\n IdentityFile {0}/user\n IdentitiesOnly yes\n BatchMode yes\n \
+             StrictHostKeyChecking no\n UserKnownHostsFile {0}/known\n LogLevel ERROR\n ControlMaster auto\n \
+             ControlPath {1}/ssh\n ControlPersist 60\n",
+            folder.display(),
+            Place::get().sockets().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        wait_for("sshd to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+        let ssh = Self { server, ssh, config };
+        // The master stays behind with its standard error: nothing of this may be waited for.
+        let mut first = ssh.call("true").into_command();
+        let first = first.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        first.success().then_some(ssh)
+    }
+
+    fn server(sshd: &Path, folder: &Path, port: u16) -> Child {
+        let file = folder.join("sshd_config");
+        let text = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/user.pub\nPidFile none\n\
+             StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n",
+            folder.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let _ = std::fs::create_dir_all("/run/sshd");
+        let mut command = Command::new(sshd);
+        command.arg("-D").arg("-f").arg(file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn call(&self, words: &str) -> Call {
+        Call::new(&self.ssh).arg("-F").arg(&self.config).arg("host").words(words)
+    }
+}
+
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        self.call("").words("-O exit").run();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
