@@ -21,7 +21,8 @@ pub const MAX_WINDOW: u32 = 1024 * 1024;
 /// A message on one channel of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Chosen by the side that opens the channel; reusable after [`Body::Exit`], [`Body::Refuse`] or the answer to [`Body::Close`].
+    /// Chosen by the side that opens the channel; reusable after [`Body::Exit`], [`Body::Refuse`], or the [`Body::Accept`] of a
+    /// request that starts nothing. What still comes for a channel that is over is ignored.
     pub channel: u32,
     /// What it says.
     pub body: Body,
@@ -225,6 +226,11 @@ impl Decoder {
         self.buffer.advance(HEADER_LEN);
         let payload = self.buffer.split_to(needed).freeze();
         Body::decode(kind, payload).map(|body| Some(Frame { channel, body }))
+    }
+
+    /// The bytes that are not part of a frame yet. After an error: where the next session's greeting may be.
+    pub fn into_rest(self) -> BytesMut {
+        self.buffer
     }
 }
 
