@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The guest's agent: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    banger_agent::run(std::env::args_os())
+}

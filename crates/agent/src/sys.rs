@@ -61,10 +61,12 @@ pub(crate) fn reset_signals() {
     }
 }
 
-/// Ignores SIGPIPE, so that writing to a pipe that nobody reads is an error like any other.
-pub(crate) fn ignore_sigpipe() {
-    // SAFETY: only plain C values are passed.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Ignores these signals. With SIGPIPE among them, writing to a pipe that nobody reads is an error like any other.
+pub(crate) fn ignore(signals: &[i32]) {
+    for signal in signals {
+        // SAFETY: only plain C values are passed.
+        unsafe { libc::signal(*signal, libc::SIG_IGN) };
+    }
 }
 
 /// Signals as a readable descriptor.
@@ -130,8 +132,13 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
 /// Has every descriptor from 3 on closed by the next exec.
 pub(crate) fn close_descriptors_on_exec() {
     // SAFETY: the flag only marks descriptors; none is closed now.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
 }
+
+#[expect(clippy::cast_possible_truncation, reason = "address families are below 50")]
+const VSOCK_FAMILY: libc::sa_family_t = libc::AF_VSOCK as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "16 bytes")]
+const VSOCK_ADDRESS_LEN: libc::socklen_t = size_of::<libc::sockaddr_vm>() as libc::socklen_t;
 
 /// A non-blocking socket that listens on a vsock port of this guest.
 ///
@@ -146,15 +153,82 @@ pub(crate) fn listen_vsock(port: u32) -> io::Result<OwnedFd> {
             fd => OwnedFd::from_raw_fd(fd),
         };
         let mut address: libc::sockaddr_vm = std::mem::zeroed();
-        address.svm_family = libc::AF_VSOCK as libc::sa_family_t;
+        address.svm_family = VSOCK_FAMILY;
         address.svm_cid = libc::VMADDR_CID_ANY;
         address.svm_port = port;
-        let length = size_of::<libc::sockaddr_vm>() as libc::socklen_t;
+        let length = VSOCK_ADDRESS_LEN;
         let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
         if libc::bind(raw, (&raw const address).cast(), length) != 0 || libc::listen(raw, 16) != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(fd)
+    }
+}
+
+/// Takes the next connection of a [`listen_vsock`] socket, if there is one, with the number of the machine it comes from.
+///
+/// # Errors
+/// As `accept4(2)`.
+pub(crate) fn accept_vsock(listener: &OwnedFd) -> io::Result<(OwnedFd, u32)> {
+    // SAFETY: the kernel fills at most `length` bytes of an initialised `sockaddr_vm`; the descriptor is new and ours.
+    unsafe {
+        let mut address: libc::sockaddr_vm = std::mem::zeroed();
+        let mut length = VSOCK_ADDRESS_LEN;
+        let raw = std::os::fd::AsRawFd::as_raw_fd(listener);
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        match libc::accept4(raw, (&raw mut address).cast(), &raw mut length, flags) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok((OwnedFd::from_raw_fd(fd), address.svm_cid)),
+        }
+    }
+}
+
+/// The descriptor on which the service finds PID 1.
+pub(crate) const CONTROL_FD: i32 = 3;
+
+/// The descriptor that whoever started this process left at `number` for it, if there is one. To be called once for each.
+pub(crate) fn inherited(number: i32) -> Option<OwnedFd> {
+    // SAFETY: the descriptor is open, as the first call tells, and nothing else in this process knows of it.
+    unsafe {
+        match libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) {
+            -1 => None,
+            _ => Some(OwnedFd::from_raw_fd(number)),
+        }
+    }
+}
+
+/// In a forked child before its exec: leaves `fd` open as `number` in the new program.
+///
+/// # Errors
+/// As `dup2(2)`.
+pub(crate) fn hand_down(fd: &OwnedFd, number: i32) -> io::Result<()> {
+    let raw = std::os::fd::AsRawFd::as_raw_fd(fd);
+    // SAFETY: only plain C values are passed. What was at `number` belongs to the parent's values, which a child that only
+    // goes on to its exec never drops.
+    let result = unsafe {
+        match raw == number {
+            true => libc::fcntl(raw, libc::F_SETFD, 0),
+            false => libc::dup2(raw, number),
+        }
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// In a forked child that lives on without an exec: closes every descriptor but the first three and `keep`, which moves to
+/// the place of the fourth.
+///
+/// # Errors
+/// As `dup3(2)`.
+pub(crate) fn close_all_but(keep: OwnedFd) -> io::Result<OwnedFd> {
+    let raw = std::os::fd::IntoRawFd::into_raw_fd(keep);
+    // SAFETY: the values that own the closed descriptors are the parent's; such a child ends with [`exit_now`] and never drops
+    // them. The descriptor returned is open, and no other value owns it.
+    unsafe {
+        if raw != 3 && libc::dup3(raw, 3, libc::O_CLOEXEC) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::close_range(4, libc::c_uint::MAX, 0);
+        Ok(OwnedFd::from_raw_fd(3))
     }
 }
 

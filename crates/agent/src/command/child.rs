@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use std::ffi::{CStr, CString};
 use std::fmt::Display;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -37,14 +38,18 @@ pub(crate) fn become_command(exec: &Exec, stdio: Stdio) -> Refusal {
     }
 }
 
-/// Makes this process the agent's own program again with other arguments, as root. Only comes back when it cannot be.
-pub(crate) fn become_helper(argv: &[&CStr], stdio: Stdio) -> Refusal {
-    if let Err(error) = take_streams(stdio) {
-        return failed("the helper's streams", error);
-    }
+/// Makes this process, a fork of the agent, one that works on the guest's files for a copy: a session of its own, its three
+/// streams, no descriptor of the agent's but `keep`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn become_worker(stdio: Stdio, keep: OwnedFd) -> io::Result<OwnedFd> {
+    take_streams(stdio)?;
     sys::reset_signals();
-    sys::close_descriptors_on_exec();
-    failed("the agent's own program", sys::execve(sys::SELF, argv, &[]))
+    sys::ignore(&[libc::SIGPIPE]);
+    rustix::process::umask(Mode::empty());
+    lower_limits();
+    sys::close_all_but(keep)
 }
 
 struct Prepared {

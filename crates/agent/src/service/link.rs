@@ -94,8 +94,9 @@ impl Link {
         }
     }
 
-    /// Sends what is queued, as far as the stream takes it.
-    pub(super) fn flush(&mut self) {
+    /// Sends what is queued, as far as the stream takes it. Says whether anything went.
+    pub(super) fn flush(&mut self) -> bool {
+        let before = self.out.len();
         while !self.out.is_empty() && self.writable {
             match rustix::io::write(&self.fd, &self.out) {
                 Ok(n) => self.out.advance(n),
@@ -110,6 +111,7 @@ impl Link {
         if self.out.is_empty() && self.out.capacity() > HIGH_WATER {
             self.out = BytesMut::new();
         }
+        self.out.len() < before
     }
 
     /// The next thing that came.

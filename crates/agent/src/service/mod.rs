@@ -9,10 +9,11 @@ mod event_loop;
 mod launch;
 mod link;
 mod output;
-mod poller;
 mod pid1;
+mod poller;
 mod ports;
 mod stdin;
 mod task;
 
 pub(crate) use event_loop::Service;
+pub(crate) use pid1::{Order, Received, pair as control_pair};

@@ -8,18 +8,14 @@ use banger_model::wire::frame::{INITIAL_WINDOW, MAX_DATA};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-/// After its command's exit, a terminal is read for at most this much: more than the kernel buffers for one, in bytes.
-const TERMINAL_BACKLOG: u64 = 128 * 1024;
-
 /// One stream from a command.
 #[derive(Debug)]
 pub(super) struct Output {
     stream: Stream,
     fd: Option<OwnedFd>,
-    terminal: bool,
     readable: bool,
     credit: u32,
-    /// What may still be read once the command has exited; processes that it left behind may write for ever.
+    /// What may still be read once no more is waited for; processes that the command left behind may write for ever.
     remainder: Option<u64>,
     told: bool,
 }
@@ -37,9 +33,9 @@ pub(super) enum Taken {
 
 impl Output {
     /// The stream that comes out of `fd`, which must not block.
-    pub(super) fn new(stream: Stream, fd: OwnedFd, terminal: bool) -> Self {
+    pub(super) fn new(stream: Stream, fd: OwnedFd) -> Self {
         let credit = INITIAL_WINDOW;
-        Self { stream, fd: Some(fd), terminal, readable: true, credit, remainder: None, told: false }
+        Self { stream, fd: Some(fd), readable: true, credit, remainder: None, told: false }
     }
 
     /// Which stream it is.
@@ -57,14 +53,22 @@ impl Output {
         self.credit = self.credit.saturating_add(bytes);
     }
 
-    /// The command has exited: what is there now is all that will be sent.
-    pub(super) fn command_exited(&mut self) {
-        let Some(fd) = &self.fd else { return };
-        self.readable = true;
-        self.remainder = Some(match self.terminal {
-            true => TERMINAL_BACKLOG,
-            false => rustix::io::ioctl_fionread(fd).unwrap_or(0),
-        });
+    /// The descriptor, while the stream is not over.
+    pub(super) fn fd(&self) -> Option<&OwnedFd> {
+        self.fd.as_ref()
+    }
+
+    /// What is there now is all that will be sent.
+    pub(super) fn cut_off(&mut self) {
+        if let (Some(fd), None) = (&self.fd, self.remainder) {
+            self.readable = true;
+            self.remainder = Some(rustix::io::ioctl_fionread(fd).unwrap_or(0));
+        }
+    }
+
+    /// Whether only time, or whoever holds its other end, can bring its end.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.fd.is_some() && self.remainder.is_none()
     }
 
     /// Nobody wants the rest.

@@ -51,7 +51,6 @@ pub(super) struct Event {
 }
 
 /// The set of what is waited for.
-#[derive(Debug)]
 pub(super) struct Poller {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,

@@ -48,6 +48,11 @@ impl Stdin {
         Self { fd, ending, queue, writable: true, mid_line: false, eof: false, granted, taken: 0 }
     }
 
+    /// The descriptor, while there is one.
+    pub(super) fn fd(&self) -> Option<&OwnedFd> {
+        self.fd.as_ref()
+    }
+
     /// Takes in bytes from the host.
     ///
     /// # Errors
