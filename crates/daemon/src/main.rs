@@ -11,6 +11,7 @@ mod boot_files;
 mod clock;
 mod config;
 mod db;
+mod doctor;
 mod guest;
 mod host;
 mod host_facts;

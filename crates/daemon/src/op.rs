@@ -6,7 +6,10 @@
 
 use banger_model::{
     OpId,
-    api::op::{OpEvent, OperationView, Stage, StageEvent, VmPlan},
+    api::{
+        doctor::Check,
+        op::{OpEvent, OperationView, Stage, StageEvent, VmPlan},
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -136,6 +139,12 @@ impl OpCx {
         let text = text.into();
         tracing::info!(text, "note");
         self.tell(OpEvent::Note { text });
+    }
+
+    /// What an examination of the host has found.
+    pub(crate) fn check(&self, check: Check) {
+        tracing::info!(name = check.name, outcome = ?check.outcome, detail = check.detail, "check");
+        self.tell(OpEvent::Check(check));
     }
 
     /// What the VM will be made of.

@@ -175,10 +175,14 @@ pub(crate) fn body_of(failure: &Failure, op: OpId) -> (StatusCode, ErrorBody) {
 
 /// Why, outermost cause first.
 pub(super) fn causes(failure: &Failure) -> Vec<String> {
-    let mut causes = Vec::new();
+    let mut causes: Vec<String> = Vec::new();
     let mut next = failure.source();
     while let Some(cause) = next {
-        causes.push(cause.to_string());
+        let text = cause.to_string();
+        // Libraries often repeat what their own cause says.
+        if !causes.last().is_some_and(|before| before.ends_with(&text)) {
+            causes.push(text);
+        }
         next = cause.source();
     }
     causes

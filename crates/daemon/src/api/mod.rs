@@ -6,6 +6,7 @@
 
 mod code;
 mod daemon;
+mod doctor;
 mod error;
 mod events;
 mod exec;
@@ -42,6 +43,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
     let routes = OpenApiRouter::new()
         .routes(routes!(daemon::show))
         .routes(routes!(daemon::stop))
+        .routes(routes!(doctor::look, doctor::examine))
         .routes(routes!(openapi::show))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::show, vms::delete))

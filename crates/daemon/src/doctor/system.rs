@@ -1,0 +1,129 @@
+//! Settings, folders, memory and devices.
+
+use super::{fail, pass, warn};
+use crate::{App, verbs::chain};
+use banger_model::{
+    ByteSize,
+    api::{doctor::Check, vm::CreateVm},
+};
+use std::{fs::OpenOptions, io, path::Path};
+
+/// An image, its disks and what is on the way to becoming one want some room.
+const COMFORTABLE: ByteSize = ByteSize::gib(5);
+/// Less than this and not even the catalog's image fits.
+const LEAST: ByteSize = ByteSize::gib(1);
+
+/// The configuration file.
+pub(super) fn configuration(app: &App) -> Check {
+    let path = app.config.path().display().to_string();
+    match app.config.load() {
+        Ok(_) if app.config.path().exists() => pass("configuration", path),
+        Ok(_) => pass("configuration", format!("{path} is not there: the defaults hold")),
+        Err(error) => fail("configuration", chain(&error), format!("correct {path}, or remove it")),
+    }
+}
+
+/// What a VM gets when nobody says otherwise, and where that comes from.
+pub(super) fn defaults(app: &App) -> Check {
+    let name = "defaults of VMs";
+    let config = match app.config.load() {
+        Ok(config) => config,
+        Err(_) => {
+            return warn(name, "cannot tell as long as the configuration is not usable", "correct the configuration");
+        }
+    };
+    let wanted = match config.resolve(&CreateVm::default(), &app.host_facts, app.host.user_net()) {
+        Ok(wanted) => wanted,
+        Err(error) => return fail(name, chain(&error), "correct `[vm]` in the configuration"),
+    };
+    let own = &config.vm;
+    let from = |configured: bool, otherwise: &'static str| if configured { "configured" } else { otherwise };
+    pass(
+        name,
+        format!(
+            "{} vcpu ({}), memory {} ({}), disk {} ({}), image {} ({}), kernel {} ({}), VMM {} ({}), network {} ({})",
+            wanted.vcpu,
+            from(own.vcpu.is_some(), "from the host"),
+            wanted.memory,
+            from(own.memory.is_some(), "from the host"),
+            wanted.disk,
+            from(own.disk_size.is_some(), "built in"),
+            wanted.image,
+            from(own.image.is_some(), "built in"),
+            wanted.kernel,
+            from(own.kernel.is_some(), "built in"),
+            wanted.vmm,
+            from(own.vmm.is_some(), "built in"),
+            wanted.net,
+            from(own.net.is_some(), "from the host"),
+        ),
+    )
+}
+
+/// The daemon's own folders, and the room on their disks.
+pub(super) fn folders(app: &App) -> Vec<Check> {
+    let paths = &app.paths;
+    vec![
+        folder("data folder", &paths.data, "XDG_DATA_HOME", true),
+        folder("state folder", &paths.state, "XDG_STATE_HOME", true),
+        folder("runtime folder", &paths.runtime, "XDG_RUNTIME_DIR", false),
+    ]
+}
+
+fn folder(name: &str, path: &Path, variable: &str, holds_disks: bool) -> Check {
+    let shown = path.display();
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(errno) = rustix::fs::access(path, access) {
+        let fix = format!("make it yours, or set {variable} to a folder of yours and restart the daemon");
+        return fail(name, format!("cannot write in {shown}: {errno}"), fix);
+    }
+    let free = match rustix::fs::statvfs(path) {
+        Ok(disk) => ByteSize(disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Err(errno) => {
+            return warn(
+                name,
+                format!("{shown}: cannot tell how much is free: {errno}"),
+                "check the disk that holds it",
+            );
+        }
+    };
+    let detail = format!("{shown}: {free} free");
+    let fix = || format!("free some room there, or set {variable} to a folder on a larger disk");
+    match free {
+        _ if !holds_disks => pass(name, detail),
+        free if free < LEAST => fail(name, detail, fix()),
+        free if free < COMFORTABLE => warn(name, detail, fix()),
+        _ => pass(name, detail),
+    }
+}
+
+/// Whether the memory that a VM gets is there now.
+pub(super) fn memory(app: &App) -> Check {
+    let wanted = app.host_facts.default_memory();
+    match app.host_facts.check_memory(wanted) {
+        Ok(()) => pass(
+            "memory",
+            format!("{} of the host's {} for each VM, and that is free", wanted, app.host_facts.memory_total),
+        ),
+        Err(error) => warn("memory", chain(&error), "end something else, or give VMs less with `--memory`"),
+    }
+}
+
+/// Whether KVM is there and may be used. Whether it works, only a guest can tell.
+pub(super) fn kvm() -> Check {
+    let name = "/dev/kvm";
+    let slow = "without it VMs are emulated, which is slow";
+    match OpenOptions::new().read(true).write(true).open(name) {
+        Ok(_) => pass(name, "this user may open it"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => warn(
+            name,
+            format!("this user may not open it: {slow}"),
+            "run `sudo usermod -aG kvm $USER`, then log in again",
+        ),
+        Err(error) => warn(
+            name,
+            format!("{error}: {slow}"),
+            "load the module kvm_intel or kvm_amd; if that fails, enable virtualization in the firmware, or nested virtualization on the host of this VM",
+        ),
+    }
+}
