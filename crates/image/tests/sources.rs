@@ -1,14 +1,17 @@
 //! Images from every kind of source, made and served by the tools that people use.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod support;
 
 use banger_image::cancel::Cancel;
-use banger_image::progress::NoProgress;
+use banger_image::progress::{NoProgress, Progress};
 use banger_image::source::{Encoding, PullOptions, Resolved, SourceError, SourceErrorKind, resolve};
 use banger_model::{Digest, ImageRef};
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use support::images::{self, TAG, layout, skopeo};
 use support::registry::Registry;
 use support::{chain, have};
@@ -34,16 +37,13 @@ fn layers(image: &Resolved) -> Vec<Vec<u8>> {
             let layer = &image.layers()[index];
             assert_eq!(layer.digest.unwrap_or_else(|| sha256(&stored)), sha256(&stored));
             let mut plain = Vec::new();
-            match layer.encoding {
-                Encoding::None => plain = stored,
-                Encoding::Gzip => {
-                    drop(flate2::read::MultiGzDecoder::new(stored.as_slice()).read_to_end(&mut plain).unwrap())
-                }
-                Encoding::Zstd => {
-                    drop(zstd::stream::read::Decoder::new(stored.as_slice()).unwrap().read_to_end(&mut plain).unwrap())
-                }
+            let mut decoder: Box<dyn Read> = match layer.encoding {
+                Encoding::None => Box::new(stored.as_slice()),
+                Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stored.as_slice())),
+                Encoding::Zstd => Box::new(zstd::stream::read::Decoder::new(stored.as_slice()).unwrap()),
                 Encoding::Xz => panic!("no tool makes these"),
-            }
+            };
+            decoder.read_to_end(&mut plain).unwrap();
             assert_eq!(layer.diff_id.unwrap_or_else(|| sha256(&plain)), sha256(&plain));
             plain
         };
@@ -171,4 +171,85 @@ fn a_root_tar_is_known_by_its_bytes() {
     assert_eq!((image.digest(), image.layers().len()), (None, 1));
     let bytes = layers(&image).remove(0);
     assert_eq!(image.digest(), Some(sha256(&bytes)));
+}
+
+/// Keeps lines, and cancels after the first that has a word in it.
+struct CancelAt<'a>(&'a str, &'a Cancel, Mutex<Vec<String>>);
+
+impl Progress for CancelAt<'_> {
+    fn stage(&self, _: &str) {}
+    fn bytes(&self, _: u64, _: Option<u64>) {}
+    fn line(&self, line: &str) {
+        if line.contains(self.0) {
+            self.1.cancel();
+        }
+        self.2.lock().unwrap().push(line.to_owned());
+    }
+}
+
+#[test]
+fn debian_is_built_needs_mmdebstrap_and_package_servers() {
+    if !have("debian_is_built", &["mmdebstrap"]) {
+        return;
+    }
+    let cancel = Cancel::new();
+    let progress = CancelAt("never", &cancel, Mutex::default());
+    let image = match resolve(&reference("debian-bookworm"), &PullOptions::default(), &progress, &cancel) {
+        Ok(image) => image,
+        Err(error) if error.kind() == SourceErrorKind::HostUnfit => {
+            eprintln!("SKIPPED: debian_is_built: {}", chain(&error));
+            return;
+        }
+        Err(error) => panic!("{}", chain(&error)),
+    };
+    assert_eq!(image.digest(), None);
+    assert!(image.config().env.iter().any(|one| one.starts_with("PATH=")));
+    let mut tar = tar::Archive::new(image.open(0, &progress, &cancel).unwrap());
+    let (mut found, mut owners) = (Vec::new(), false);
+    for entry in tar.entries().unwrap() {
+        let entry = entry.unwrap_or_else(|error| panic!("{error}: {:?}", progress.2.lock().unwrap()));
+        let path = entry.path().unwrap().to_string_lossy().trim_start_matches("./").to_owned();
+        // Owned by another than root: ids were not squashed.
+        owners |= path == "etc/shadow" && entry.header().gid().unwrap() == 42;
+        found.push(path);
+    }
+    std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).unwrap();
+    for path in ["bin/git", "bin/curl", "bin/sudo", "bin/ip", "bin/kmod", "etc/ssl/certs/ca-certificates.crt"] {
+        assert!(found.iter().any(|one| one.trim_start_matches("usr/") == path), "{path} is missing");
+    }
+    assert!(found.iter().any(|path| path.ends_with("systemd/systemd")) && owners);
+    assert!(!found.iter().any(|path| path == "etc/hostname" || path == "etc/resolv.conf"));
+    assert!(image.digest().is_some());
+    assert!(progress.2.lock().unwrap().iter().any(|line| line.contains("installing")), "{:?}", progress.2);
+}
+
+#[test]
+fn a_cancelled_build_ends_soon_needs_mmdebstrap() {
+    if !have("a_cancelled_build", &["mmdebstrap"]) {
+        return;
+    }
+    let cancel = Cancel::new();
+    let progress = CancelAt("downloading", &cancel, Mutex::default());
+    let image = match resolve(&reference("debian-bookworm"), &PullOptions::default(), &progress, &cancel) {
+        Ok(image) => image,
+        Err(error) => return eprintln!("SKIPPED: a_cancelled_build: {}", chain(&error)),
+    };
+    let mut tar = image.open(0, &progress, &cancel).unwrap();
+    let error = loop {
+        match tar.read(&mut [0; 512]) {
+            Ok(0) => panic!("it was built"),
+            Ok(_) => {}
+            Err(error) => break SourceError::from_read(error).unwrap(),
+        }
+    };
+    assert!(matches!(error, SourceError::Cancelled), "{}", chain(&error));
+    let begun = Instant::now();
+    drop(tar);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // What it made is gone with it; its folder is named in its own words.
+    for line in progress.2.lock().unwrap().iter() {
+        if let Some(folder) = line.strip_prefix("using ").and_then(|rest| rest.strip_suffix(" as tempdir")) {
+            assert!(!Path::new(folder).exists(), "{folder} was left");
+        }
+    }
 }

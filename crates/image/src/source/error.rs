@@ -1,19 +1,21 @@
 //! What can go wrong with an image's source.
 
-use super::{InvalidImage, RegistryError};
+use super::{InvalidImage, RecipeError, RegistryError};
 use crate::cancel::Cancelled;
-use banger_model::{Digest, ImageRef};
+use banger_model::Digest;
 use std::io;
 use std::path::PathBuf;
 
 /// Why an image, or a part of it, is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// No code for this form.
-    #[error("{reference} cannot be read yet")]
-    Unsupported {
-        /// The reference.
-        reference: ImageRef,
+    /// An image of the catalog.
+    #[error("cannot build {name}")]
+    Recipe {
+        /// The image's name.
+        name: String,
+        /// Why.
+        source: RecipeError,
     },
     /// A local file or folder.
     #[error("cannot read {}", path.display())]
@@ -104,10 +106,9 @@ impl SourceError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => SourceErrorKind::NotFound,
             Self::Registry { source: RegistryError::NotFound { .. }, .. }
             | Self::Image { source: InvalidImage::NoTag { .. }, .. } => SourceErrorKind::NotFound,
-            Self::File { .. } | Self::Registry { .. } => SourceErrorKind::Unavailable,
-            Self::Unsupported { .. } | Self::Image { .. } | Self::Layer { .. } | Self::NoLayer { .. } => {
-                SourceErrorKind::Invalid
-            }
+            Self::Recipe { source, .. } if source.is_of_host() => SourceErrorKind::HostUnfit,
+            Self::File { .. } | Self::Registry { .. } | Self::Recipe { .. } => SourceErrorKind::Unavailable,
+            Self::Image { .. } | Self::Layer { .. } | Self::NoLayer { .. } => SourceErrorKind::Invalid,
             Self::Cancelled => SourceErrorKind::Cancelled,
         }
     }

@@ -19,6 +19,7 @@ mod error;
 mod invalid;
 mod layout;
 mod oci;
+mod recipe;
 mod registry;
 mod rootfs;
 mod section;
@@ -26,6 +27,7 @@ mod verify;
 
 pub use error::{LayerError, SourceError, SourceErrorKind};
 pub use invalid::InvalidImage;
+pub use recipe::RecipeError;
 pub use registry::RegistryError;
 
 use crate::cancel::Cancel;
@@ -35,6 +37,7 @@ use banger_model::api::image::ImageConfig;
 use banger_model::{Digest, ImageRef};
 use layout::Layout;
 use oci::{Blobs, Described};
+use recipe::Recipe;
 use registry::Registry;
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -109,6 +112,7 @@ pub struct Resolved {
 #[derive(Debug)]
 enum Origin {
     Rootfs(rootfs::Rootfs),
+    Recipe(Recipe),
     Registry(Registry),
     Layout(Layout),
     DockerArchive(docker_archive::DockerArchive),
@@ -121,11 +125,16 @@ enum Origin {
 pub fn resolve(
     reference: &ImageRef,
     options: &PullOptions,
-    _progress: &dyn Progress,
+    progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Resolved, SourceError> {
     cancel.check()?;
     match reference {
+        ImageRef::Catalog(name) => {
+            let recipe = recipe::resolve(name, progress, cancel)?;
+            let (config, layers) = (recipe::config(), vec![recipe::layer()]);
+            Ok(Resolved { config, layers, identity: Arc::default(), origin: Origin::Recipe(recipe) })
+        }
         ImageRef::Registry(reference) => {
             let (described, registry) = registry::resolve(reference, options, cancel)?;
             Ok(Resolved::new(described, Origin::Registry(registry)))
@@ -145,7 +154,6 @@ pub fn resolve(
             let (described, archive) = docker_archive::describe(Archive::open(file, cancel)?)?;
             Ok(Resolved::new(described, Origin::DockerArchive(archive)))
         }
-        other => Err(SourceError::Unsupported { reference: other.clone() }),
     }
 }
 
@@ -157,8 +165,9 @@ impl Resolved {
     }
 
     /// The image's identity: the same digest means the same image. It is the digest of the manifest where there is one (that
-    /// of the configuration in a `docker save` archive), and known before any layer is read. A root tar and a recipe's result
-    /// are known by their bytes: this is `None` until their only layer has been read to its end.
+    /// of the configuration in a `docker save` archive), and known before any layer is read. A root tar is
+    /// known by its bytes, a recipe's result by those and its configuration: this is `None` until their only layer has been
+    /// read to its end.
     pub fn digest(&self) -> Option<Digest> {
         self.identity.get().copied()
     }
@@ -194,25 +203,35 @@ impl Resolved {
             Some(digest) => format!("the layer {digest} of {image}"),
             None => format!("the layer {index} of {image}"),
         };
-        let verified = |section, subject| Verified::new(section, subject, expected, cancel.clone());
+        let verified =
+            |bytes: Box<dyn Read + Send + 'a>, subject| Verified::new(bytes, subject, expected, cancel.clone());
+        let identity = Arc::clone(&self.identity);
         Ok(match &self.origin {
-            Origin::Rootfs(rootfs) => {
-                let identity = Arc::clone(&self.identity);
-                let told = move |digest| {
-                    let _only_the_first_counts = identity.set(digest);
+            Origin::Recipe(recipe) => {
+                let (tar, subject) = (recipe.open(progress, cancel)?, recipe.subject().to_owned());
+                let identify = move |tar: Digest| {
+                    let _only_the_first_counts = identity.set(recipe::identity(&tar));
                 };
-                Box::new(Verified::new(rootfs.open()?, rootfs.subject(), expected, cancel.clone()).on_end(told))
+                Box::new(verified(Box::new(tar), subject).on_end(identify))
+            }
+            Origin::Rootfs(rootfs) => {
+                let identify = move |tar| {
+                    let _only_the_first_counts = identity.set(tar);
+                };
+                Box::new(verified(Box::new(rootfs.open()?), rootfs.subject()).on_end(identify))
             }
             Origin::Registry(registry) => {
                 let (digest, size) = layer.digest.zip(layer.size).ok_or(SourceError::NoLayer { index })?;
                 let blob = registry.open(digest, size, progress, cancel);
-                Box::new(Verified::new(blob, layer_of(&registry.subject()), expected, cancel.clone()))
+                Box::new(verified(Box::new(blob), layer_of(&registry.subject())))
             }
             Origin::Layout(layout) => {
                 let digest = layer.digest.ok_or(SourceError::NoLayer { index })?;
-                Box::new(verified(layout.open(&digest)?, layer_of(&layout.subject())))
+                Box::new(verified(Box::new(layout.open(&digest)?), layer_of(&layout.subject())))
             }
-            Origin::DockerArchive(archive) => Box::new(verified(archive.open(index)?, layer_of(archive.subject()))),
+            Origin::DockerArchive(archive) => {
+                Box::new(verified(Box::new(archive.open(index)?), layer_of(archive.subject())))
+            }
         })
     }
 }
