@@ -121,7 +121,7 @@ impl From<Unfit> for Reason {
 
 impl Policy {
     /// A frame on its way from the guest.
-    pub(crate) fn from_guest(&self, frame: &[u8]) -> Verdict {
+    pub(crate) fn outbound(&self, frame: &[u8]) -> Verdict {
         let Some(ethernet) = Ethernet::parse(frame) else { return Verdict::Drop(Reason::Malformed) };
         match ethernet.ethertype {
             TYPE_ARP => return Verdict::Answer(Service::Arp),
@@ -168,7 +168,7 @@ impl Policy {
 
     /// A frame on its way from `passt`. It has its own copy of the rules: whoever is out of the guest's reach must not
     /// reach the guest either, as `passt` delivers whatever arrives at a UDP port that the guest has used.
-    pub(crate) fn to_guest(&self, frame: &[u8]) -> Verdict {
+    pub(crate) fn inbound(&self, frame: &[u8]) -> Verdict {
         let Some(ethernet) = Ethernet::parse(frame) else { return Verdict::Drop(Reason::Malformed) };
         if ethernet.ethertype != TYPE_IPV4 {
             return Verdict::Drop(Reason::EtherType);

@@ -230,7 +230,8 @@ mod tests {
         assert!(matches!(refused, Err(HostAddressesError::Refused(Errno::ACCESS))), "{refused:?}");
         let whole = address(FAMILY_IPV4, &[attribute(ATTRIBUTE_LOCAL, &[1, 2, 3, 4])]);
         assert!(matches!(answer.take_in(&whole[..20]), Err(HostAddressesError::Malformed)));
-        for bad in [vec![], vec![vec![3, 0, 2, 0]], vec![vec![200, 0, 2, 0]], vec![attribute(ATTRIBUTE_LOCAL, &[1, 2])]] {
+        for bad in [vec![], vec![vec![3, 0, 2, 0]], vec![vec![200, 0, 2, 0]], vec![attribute(ATTRIBUTE_LOCAL, &[1, 2])]]
+        {
             let read = answer.take_in(&address(FAMILY_IPV4, &bad));
             assert!(matches!(read, Err(HostAddressesError::Malformed)), "{bad:?}");
         }

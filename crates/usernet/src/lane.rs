@@ -47,11 +47,11 @@ impl Lane {
         self.filled = (self.filled + read).min(self.buffer.len());
     }
 
-    /// Has every whole new frame judged; those for which `passes` is false are taken out.
-    pub(crate) fn sift(&mut self, mut passes: impl FnMut(&[u8]) -> bool) -> Result<(), TooLong> {
+    /// Has every whole new frame judged, and changed in place if need be; those for which `passes` is false are taken out.
+    pub(crate) fn sift(&mut self, mut passes: impl FnMut(&mut [u8]) -> bool) -> Result<(), TooLong> {
         let mut at = self.judged;
         while let Some(end) = self.frame_end(at)? {
-            if passes(&self.buffer[at + LENGTH_LEN..end]) {
+            if passes(&mut self.buffer[at + LENGTH_LEN..end]) {
                 if at != self.judged {
                     self.buffer.copy_within(at..end, self.judged);
                 }

@@ -112,7 +112,8 @@ mod tests {
         assert_eq!(good.netmask(), ip("255.255.255.0"));
         assert!(good.contains(ip("10.0.2.255")) && !good.contains(ip("10.0.3.0")));
 
-        let outside = |address: &str, prefix| NetworkError::Outside { address: ip(address), guest: ip("10.0.2.15"), prefix };
+        let outside =
+            |address: &str, prefix| NetworkError::Outside { address: ip(address), guest: ip("10.0.2.15"), prefix };
         for (result, error) in [
             (new("10.0.2.15", 31, "10.0.2.2", "10.0.2.3", 1500), NetworkError::Prefix(31)),
             (new("10.0.2.15", 7, "10.0.2.2", "10.0.2.3", 1500), NetworkError::Prefix(7)),

@@ -153,6 +153,29 @@ pub(crate) fn is_whole_tcp(segment: &[u8]) -> bool {
     announced.is_some_and(|length| (20..=segment.len()).contains(&length))
 }
 
+/// Gives a TCP reset in a frame the acknowledgement flag that it lacks though it acknowledges something, and corrects its
+/// checksum (RFC 1624). Any other frame stays as it is.
+///
+/// `passt` before 2024 refuses connections like that, and whoever waits for the answer to a SYN must not believe a reset
+/// that does not say that it acknowledges it (RFC 9293, section 3.10.7.3).
+pub(crate) fn mend_reset(frame: &mut [u8]) {
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+    let is_plain_tcp = Ethernet::parse(frame)
+        .filter(|ethernet| ethernet.ethertype == TYPE_IPV4)
+        .and_then(|ethernet| Ipv4::parse(ethernet.payload).ok())
+        .is_some_and(|packet| packet.protocol == TCP);
+    let segment = frame.get_mut(ETHERNET_LEN + IPV4_LEN..).and_then(|segment| segment.first_chunk_mut::<20>());
+    let Some(segment) = segment.filter(|_| is_plain_tcp) else { return };
+    if segment[13] & (RST | ACK) == RST && segment[8..12] != [0; 4] {
+        segment[13] |= ACK;
+        let sum = !u16::from_be_bytes([segment[16], segment[17]]);
+        let (sum, carry) = sum.overflowing_add(u16::from(ACK));
+        let sum = !(sum + u16::from(carry));
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
 /// Type and code of an ICMP message; none if it is shorter than its header.
 pub(crate) fn icmp_kind(message: &[u8]) -> Option<(u8, u8)> {
     message.first_chunk::<8>().map(|header| (header[0], header[1]))
@@ -230,6 +253,32 @@ mod tests {
         }
     }
 
+    fn tcp(flags: u8, acknowledged: u32) -> Vec<u8> {
+        let (from, to) = (ip("198.51.100.2"), ip("10.0.2.15"));
+        let mut segment = [0x1b, 0x59, 0x9c, 0x44, 0xff, 0xff, 0xff, 0xfe].to_vec();
+        segment.extend(acknowledged.to_be_bytes());
+        segment.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
+        let pseudo = [&from.octets()[..], &to.octets(), &[0, TCP, 0, 20]].concat();
+        let sum = checksum(&[&pseudo, &segment]);
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        let packet = Ipv4 { source: from, destination: to, protocol: TCP, payload: &segment }.build().unwrap();
+        Ethernet::build([2; 6], [4; 6], TYPE_IPV4, &packet)
+    }
+
+    #[test]
+    fn only_a_reset_that_acknowledges_without_saying_so_is_mended() {
+        for acknowledged in [1, 0x0001_0000, 0x1234_5678, u32::MAX] {
+            let mut frame = tcp(0x04, acknowledged);
+            mend_reset(&mut frame);
+            assert_eq!(frame, tcp(0x14, acknowledged));
+        }
+        for same in [tcp(0x04, 0), tcp(0x14, 7), tcp(0x10, 7), tcp(0x02, 7), vec![], vec![0; 60]] {
+            let mut frame = same.clone();
+            mend_reset(&mut frame);
+            assert_eq!(frame, same);
+        }
+    }
+
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(bytes: Vec<u8>) {
@@ -239,6 +288,7 @@ mod tests {
             let _ = is_whole_tcp(&bytes);
             let _ = icmp_kind(&bytes);
             let _ = checksum(&[&bytes]);
+            mend_reset(&mut bytes.clone());
         }
     }
 }

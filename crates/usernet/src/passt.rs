@@ -5,6 +5,7 @@
 //! (`PR_SET_PDEATHSIG` would not do: the kernel clears it when `passt` enters its own user namespace.)
 
 use crate::network::{Network, OUR_MAC};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
@@ -12,11 +13,13 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// Bytes asked of the kernel for each side's send buffer; it gives what `net.core.wmem_max` allows. `passt` drops frames
 /// that do not fit.
 const SOCKET_BUFFER: usize = 4 << 20;
+/// How long it may take to end once it has hung up.
+const END_BOUND: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 /// How much of what it says is kept.
 const MAX_WORDS: usize = 2048;
 
@@ -64,11 +67,6 @@ impl Passt {
         Ok((passt, ours))
     }
 
-    /// Readable once it has ended.
-    pub(crate) fn exit(&self) -> BorrowedFd<'_> {
-        self.exit.as_fd()
-    }
-
     /// Readable while it has something to say.
     pub(crate) fn stderr(&self) -> Option<BorrowedFd<'_>> {
         self.stderr.as_ref().map(AsFd::as_fd)
@@ -88,13 +86,20 @@ impl Passt {
         }
     }
 
-    /// Waits until it has ended, and says how, and what it said last.
-    pub(crate) fn wait(mut self) -> (Option<ExitStatus>, String) {
-        let status = self.child.wait().ok();
+    /// How it has ended and what it said last, behind a colon; nothing while it lives. Called when it hangs up, so it is
+    /// about to end if it has not.
+    pub(crate) fn last_words(mut self) -> String {
+        let mut ended = [PollFd::new(&self.exit, PollFlags::IN)];
+        if !matches!(poll(&mut ended, Some(&END_BOUND)), Ok(1)) {
+            return String::new();
+        }
+        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
         while self.stderr.is_some() {
             self.listen();
         }
-        (status, String::from_utf8_lossy(&self.words).trim().to_owned())
+        let words = String::from_utf8_lossy(&self.words);
+        let words = words.trim().replace('\n', "; ");
+        format!(": {status}{}{words}", if words.is_empty() { "" } else { ": " })
     }
 }
 

@@ -45,7 +45,8 @@ impl Tally {
         *count += 1;
         if *count == 1 {
             let packet = Ethernet::parse(frame).and_then(|ethernet| Ipv4::parse(ethernet.payload).ok());
-            let packet = packet.map(|packet| format!("{} to {}, protocol {}", packet.source, packet.destination, packet.protocol));
+            let packet = packet
+                .map(|packet| format!("{} to {}, protocol {}", packet.source, packet.destination, packet.protocol));
             let (from, reason) = (from.as_str(), reason.as_str());
             tracing::warn!(from, reason, packet, "first frame denied for this reason; later ones are only counted");
         }

@@ -79,7 +79,10 @@ mod tests {
             let ethernet = Ethernet::parse(&reply).unwrap();
             assert_eq!((ethernet.destination, ethernet.source), (GUEST, OUR_MAC));
             assert_eq!(ethernet.payload[8..14], OUR_MAC);
-            assert_eq!(Ipv4Addr::from(*ethernet.payload[14..].first_chunk::<4>().unwrap()), here.parse::<Ipv4Addr>().unwrap());
+            assert_eq!(
+                Ipv4Addr::from(*ethernet.payload[14..].first_chunk::<4>().unwrap()),
+                here.parse::<Ipv4Addr>().unwrap()
+            );
             assert_eq!(ethernet.payload[18..24], GUEST);
             assert_eq!(ethernet.payload[24..28], [10, 0, 2, 15]);
         }

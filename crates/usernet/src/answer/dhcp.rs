@@ -166,8 +166,11 @@ mod tests {
         Ethernet::build([0xff; 6], GUEST, TYPE_IPV4, &packet)
     }
 
+    /// Codes and values.
+    type Options = Vec<(u8, Vec<u8>)>;
+
     /// Where the answer goes, the address it gives, and its options.
-    fn answered(options: &[u8], flags: u8) -> Option<(Ipv4Addr, Ipv4Addr, Vec<(u8, Vec<u8>)>)> {
+    fn answered(options: &[u8], flags: u8) -> Option<(Ipv4Addr, Ipv4Addr, Options)> {
         let frame = answer(&question(options, flags), &example())?;
         let ethernet = Ethernet::parse(&frame).unwrap();
         assert_eq!((ethernet.destination, ethernet.source), (GUEST, OUR_MAC));
@@ -188,7 +191,7 @@ mod tests {
         Some((packet.destination, Ipv4Addr::new(fixed[16], fixed[17], fixed[18], fixed[19]), options))
     }
 
-    fn facts(message: Message) -> Vec<(u8, Vec<u8>)> {
+    fn facts(message: Message) -> Options {
         vec![
             (option::MESSAGE_TYPE, vec![message as u8]),
             (option::SERVER, vec![10, 0, 2, 2]),

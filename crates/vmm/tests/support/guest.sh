@@ -54,7 +54,11 @@ port)
     for port in /sys/class/virtio-ports/*; do
         [ "$($B cat "$port/name")" = banger.agent ] && agent=/dev/${port##*/}
     done
-    while read -r line; do echo "echo $line"; done <"$agent" >"$agent"
+    # Without a client at the host's end a read finds the end of the file.
+    while :; do
+        while read -r line; do echo "echo $line"; done <"$agent" >"$agent"
+        $B sleep 0.1
+    done
     ;;
 esac
 while :; do $B sleep 1; done
