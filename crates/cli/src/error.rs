@@ -1,12 +1,15 @@
 //! The one place that tells people what went wrong: what happened, why, what to do, the operation's id, and the exit
 //! status. Every verb returns a [`CliError`]; nobody else prints one.
 
+pub(crate) mod names;
+
 use crate::{
+    args::wants_json,
     client::{ClientError, StartError},
     copy::CopyError,
     exec::ExecError,
     output::{
-        OutputError, clean,
+        OutputError, Ui, clean,
         style::{Style, Tone},
     },
 };
@@ -16,7 +19,7 @@ use banger_model::{
     wire::guest::Refusal,
 };
 use serde::Serialize;
-use std::{io, path::PathBuf};
+use std::{ffi::OsStr, ffi::OsString, io, path::PathBuf, time::Duration};
 
 /// Whatever ends a verb before it is done.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,20 @@ pub(crate) enum CliError {
         what: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// An operation succeeded but did not say what it left.
+    #[error("the daemon does not say what became of {what}")]
+    NoResult {
+        /// Of what.
+        what: &'static str,
+    },
+    /// A daemon said that it would end, and does not.
+    #[error("the daemon (process {pid}) is still there {} s after it said that it would end", waited.as_secs())]
+    DaemonStays {
+        /// Its process.
+        pid: u32,
+        /// For how long we waited.
+        waited: Duration,
     },
     /// A manual page.
     #[error("cannot write manual pages to {}", dir.display())]
@@ -88,6 +105,15 @@ pub(crate) enum UsageError {
     /// A tar would go to a terminal.
     #[error("refusing to write a tar to a terminal")]
     TarToTerminal,
+    /// A tar would come from a terminal.
+    #[error("refusing to read a tar from a terminal")]
+    TarFromTerminal,
+    /// An import of something that is to be fetched.
+    #[error("{image} is no file or folder of this host")]
+    ImportNotLocal {
+        /// What was to be imported.
+        image: String,
+    },
     /// A local path cannot be made absolute.
     #[error("cannot tell where {} is", path.display())]
     NoSuchPlace {
@@ -108,6 +134,16 @@ pub(crate) enum Realm {
 }
 
 impl Realm {
+    /// Told from words that do not parse.
+    fn of_words(words: &[impl AsRef<OsStr>]) -> Self {
+        let words = words.iter().skip(1).map(AsRef::as_ref);
+        let mut verbs = words.filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
+        match (verbs.next(), verbs.next().and_then(OsStr::to_str)) {
+            (Some(vm), Some("run" | "exec" | "shell")) if vm == "vm" => Self::Command,
+            _ => Self::Verb,
+        }
+    }
+
     /// The status of a failure of ours.
     pub(crate) fn failure(self) -> u8 {
         match self {
@@ -133,7 +169,7 @@ const INTERRUPTED: u8 = 130;
 const PIPE_CLOSED: u8 = 141;
 
 /// A failure in the words of this page. Pure: made from an error, rendered to text or JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
 pub(crate) struct Report {
     /// Its kind; `client` for what never reached the daemon.
     code: serde_json::Value,
@@ -156,12 +192,15 @@ impl CliError {
         match self {
             Self::Interrupted => INTERRUPTED,
             Self::Output(OutputError::Closed) | Self::Exec(ExecError::OutputClosed) => PIPE_CLOSED,
+            Self::Exec(ExecError::Left(signal)) => 128u8.saturating_add(*signal),
             Self::Exec(ExecError::Refused(refusal)) => refused(refusal).unwrap_or(realm.failure()),
-            Self::Client(ClientError::Api(body)) | Self::Operation(body) if realm == Realm::Command => match body.code {
-                ErrorCode::CommandNotFound => NOT_FOUND,
-                ErrorCode::CommandNotExecutable => NOT_EXECUTABLE,
-                _ => realm.failure(),
-            },
+            Self::Client(ClientError::Api(body)) | Self::Operation(body) if realm == Realm::Command => {
+                match body.code {
+                    ErrorCode::CommandNotFound => NOT_FOUND,
+                    ErrorCode::CommandNotExecutable => NOT_EXECUTABLE,
+                    _ => realm.failure(),
+                }
+            }
             Self::Usage(_) => realm.misuse(),
             _ => realm.failure(),
         }
@@ -170,7 +209,8 @@ impl CliError {
     /// What there is to say, or nothing where silence is right.
     pub(crate) fn report(&self) -> Option<Report> {
         match self {
-            Self::Output(OutputError::Closed) | Self::Exec(ExecError::OutputClosed) | Self::Interrupted => None,
+            Self::Output(OutputError::Closed) | Self::Interrupted => None,
+            Self::Exec(ExecError::OutputClosed | ExecError::Left(_)) => None,
             Self::Client(ClientError::Api(body)) | Self::Operation(body) => Some(Report::of_daemon(body)),
             other => Some(Report {
                 code: "client".into(),
@@ -189,12 +229,22 @@ impl CliError {
         matches!(self, Self::Operation(_))
     }
 
+    /// Whether it is about a VM that does not exist.
+    pub(crate) fn is_vm_not_found(&self) -> bool {
+        match self {
+            Self::Client(ClientError::Api(body)) | Self::Operation(body) => body.code == ErrorCode::VmNotFound,
+            _ => false,
+        }
+    }
+
     fn own_hint(&self) -> Option<String> {
         Some(match self {
             Self::Client(ClientError::NotRunning { .. }) => {
                 "any verb that needs the daemon starts it, for example `banger vm list`".into()
             }
-            Self::Client(ClientError::Start(StartError::Run { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+            Self::Client(ClientError::Start(StartError::Run { source, .. }))
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
                 "install `bangerd` beside `banger`, or put it on the PATH".into()
             }
             Self::Client(ClientError::Start(StartError::Late)) => {
@@ -215,6 +265,13 @@ impl CliError {
             Self::Usage(UsageError::CopyBetweenVms { .. }) => {
                 "pipe one copy into another: `banger vm cp a:/x - | banger vm cp - b:/x`".into()
             }
+            Self::NoResult { .. } => OTHER_VERSION.into(),
+            Self::DaemonStays { pid, .. } => {
+                format!("its log may tell why; `kill -9 {pid}` ends it, and VMs go on running")
+            }
+            Self::Exec(ExecError::Lost(_)) => "the daemon has gone or was stopped, and the command with it".into(),
+            Self::Usage(UsageError::ImportNotLocal { image }) => format!("fetch it with `banger image pull {image}`"),
+            Self::Usage(UsageError::TarFromTerminal) => "redirect standard input from a file or a pipe".into(),
             Self::Usage(UsageError::TarToTerminal) => "redirect standard output to a file or a pipe".into(),
             _ => return None,
         })
@@ -250,6 +307,11 @@ impl Report {
         }
     }
 
+    /// What happened.
+    pub(crate) fn message(&self) -> String {
+        clean::line(&self.message)
+    }
+
     /// For people.
     pub(crate) fn render(&self, style: Style) -> String {
         let mut text = format!("{} {}", style.paint(Tone::Error, "error:"), clean::line(&self.message));
@@ -273,9 +335,47 @@ impl Report {
     }
 
     /// For programs: an event like any operation's last.
-    pub(crate) fn event(&self) -> impl Serialize {
+    pub(crate) fn event(&self) -> serde_json::Value {
         serde_json::json!({ "event": "failed", "error": self })
     }
+}
+
+/// Tells the user what went wrong. `label` is what it is about, when several things are done.
+pub(crate) fn tell(ui: &Ui, error: &CliError, label: Option<&str>) {
+    let Some(report) = error.report() else { return };
+    if !ui.json {
+        let text = report.render(ui.err);
+        return ui.talk(&match label {
+            Some(label) => format!("{label}: {text}"),
+            None => text,
+        });
+    }
+    if !error.was_an_event() {
+        let mut event = report.event();
+        if let Some(label) = label {
+            event["name"] = label.into();
+        }
+        // Whoever closed our output has no use for this either.
+        let _ = ui.print_json(&event);
+    }
+}
+
+/// Tells the user that the command line does not parse, or what it asked for: help or the version. Returns the exit status.
+pub(crate) fn misuse(error: &clap::Error, words: &[OsString]) -> u8 {
+    if !error.use_stderr() {
+        // A reader that has gone has seen enough.
+        let _ = error.print();
+        return 0;
+    }
+    if wants_json(words) {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let report = Report { code: "usage".into(), message: message.into(), ..Report::default() };
+        let _ = Ui::new(true, false, false).print_json(&report.event());
+    } else {
+        let _ = error.print();
+    }
+    Realm::of_words(words).misuse()
 }
 
 /// What to do about a failure when the daemon knows nothing better than its kind.
@@ -309,7 +409,8 @@ fn hint(body: &ErrorBody) -> Option<String> {
         },
         ErrorCode::ShuttingDown => "try again in a moment".into(),
         ErrorCode::Internal => {
-            "this is a defect of banger: please report it with the daemon's log, which `banger daemon status` names".into()
+            "this is a defect of banger: please report it with the daemon's log, which `banger daemon status` names"
+                .into()
         }
         ErrorCode::BadRequest
         | ErrorCode::InUse

@@ -4,7 +4,7 @@
 use crate::{
     client::{Client, ClientError, Events, Route},
     error::CliError,
-    output::{Ui, progress::Tracker},
+    output::{Ui, check, progress::Tracker},
 };
 use banger_model::{
     OpId, VmName,
@@ -46,6 +46,23 @@ impl Operation<'_> {
         self.follow_into(events, None, &mut Sink::Stdout).await
     }
 
+    /// Follows it to its end without a word.
+    pub(crate) async fn follow_silently(&self, events: &mut Events) -> Result<(), CliError> {
+        let mut interrupt = self.interrupt()?;
+        loop {
+            let line = tokio::select! {
+                line = events.next() => line?,
+                _ = interrupt.recv() => return Err(CliError::Interrupted),
+            };
+            match line.map(|line| line.event) {
+                None => return Err(ClientError::NoEnd { what: "the operation".into() }.into()),
+                Some(Some(OpEvent::Done { .. })) => return Ok(()),
+                Some(Some(OpEvent::Failed { error })) => return Err(CliError::Operation(Box::new(error))),
+                Some(_) => {}
+            }
+        }
+    }
+
     /// Follows it to its end.
     ///
     /// # Errors
@@ -57,15 +74,15 @@ impl Operation<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<Option<OpResult>, CliError> {
         let mut tracker = Tracker::new(self.ui, label);
-        let mut interrupts = self.interrupts()?;
+        let mut interrupt = self.interrupt()?;
         let mut running: Option<(OpId, String)> = None;
         let mut cancelled = false;
         loop {
             let line = tokio::select! {
                 line = events.next() => line?,
-                () = pressed(&mut interrupts) => {
+                _ = interrupt.recv() => {
                     match &running {
-                        Some((op, what)) if !cancelled => {
+                        Some((op, what)) if self.interrupt == Interrupt::Cancels && !cancelled => {
                             self.ui.say(&format!("cancelling {what}; press Ctrl-C again not to wait for it"));
                             self.client.tell(Method::DELETE, &Route::new(["operations", &op.to_string()])).await?;
                             cancelled = true;
@@ -92,25 +109,19 @@ impl Operation<'_> {
                 OpEvent::Done { result } => return Ok(result.map(|result| *result)),
                 OpEvent::Failed { .. } if cancelled => return Err(CliError::Interrupted),
                 OpEvent::Failed { error } => return Err(CliError::Operation(Box::new(error))),
-                OpEvent::Stage(_) | OpEvent::Progress { .. } | OpEvent::Note { .. } => {}
+                OpEvent::Check(found) if !self.ui.json => self.ui.print(&check::render(&found, self.ui.out))?,
+                OpEvent::Plan(_)
+                | OpEvent::Stage(_)
+                | OpEvent::Progress { .. }
+                | OpEvent::Check(_)
+                | OpEvent::Note { .. } => {}
             }
         }
     }
 
-    fn interrupts(&self) -> Result<Option<Signal>, CliError> {
-        match self.interrupt {
-            Interrupt::Leaves => Ok(None),
-            Interrupt::Cancels => signal(SignalKind::interrupt())
-                .map(Some)
-                .map_err(|source| CliError::Setup { what: "the handling of Ctrl-C", source }),
-        }
-    }
-}
-
-async fn pressed(interrupts: &mut Option<Signal>) {
-    match interrupts {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
+    /// Ctrl-C, from now on ours to handle.
+    fn interrupt(&self) -> Result<Signal, CliError> {
+        signal(SignalKind::interrupt()).map_err(|source| CliError::Setup { what: "the handling of Ctrl-C", source })
     }
 }
 

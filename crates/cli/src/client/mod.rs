@@ -8,7 +8,6 @@ mod upgrade;
 
 pub(crate) use events::Events;
 pub(crate) use start::StartError;
-pub(crate) use upgrade::ExecStream;
 
 use crate::output::Ui;
 use banger_model::api::{API_PREFIX, OP_HEADER, error::ErrorBody};
@@ -185,8 +184,7 @@ impl<'a> Client<'a> {
     ) -> Result<Response<Incoming>, ClientError> {
         let mut sender = self.connection().await?;
         let request = request(&method, route).header(CONTENT_TYPE, content_type.unwrap_or("application/octet-stream"));
-        let request =
-            request.body(body).map_err(|source| ClientError::Request { path: route.0.clone(), source })?;
+        let request = request.body(body).map_err(|source| ClientError::Request { path: route.0.clone(), source })?;
         let answer = sender.send_request(request).await.map_err(ClientError::Lost)?;
         self.trace(&method, route, &answer);
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(route, answer).await) }

@@ -11,7 +11,8 @@ pub(crate) fn now_ms() -> u64 {
 /// `then_ms` seen from `now_ms`, in the largest unit that is reached: `3 minutes ago`. A time ahead of now, as after the
 /// clock was set back, is `just now`.
 pub(crate) fn ago(then_ms: u64, now_ms: u64) -> String {
-    const UNITS: [(&str, u64); 5] = [("year", 31_557_600), ("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60)];
+    const UNITS: [(&str, u64); 5] =
+        [("year", 31_557_600), ("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60)];
     let seconds = now_ms.saturating_sub(then_ms) / 1000;
     match UNITS.iter().find(|(_, length)| seconds >= *length) {
         Some((unit, length)) => match seconds / length {

@@ -72,7 +72,8 @@ impl ConsoleFilter {
                 (State::Escape, 0x20..=0x2f) => State::Escape,
                 (State::Escape, _) => State::Text,
                 (State::Sequence(parameters), b'm') => {
-                    if parameters.len() <= MAX_PARAMETERS && parameters.iter().all(|p| matches!(p, b'0'..=b'9' | b';')) {
+                    if parameters.len() <= MAX_PARAMETERS && parameters.iter().all(|p| matches!(p, b'0'..=b'9' | b';'))
+                    {
                         out.extend_from_slice(b"\x1b[");
                         out.extend_from_slice(&parameters);
                         out.push(b'm');

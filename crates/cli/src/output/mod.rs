@@ -2,6 +2,7 @@
 //! the crate writes to either, save the bytes of a guest's command.
 
 pub(crate) mod age;
+pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod progress;
 pub(crate) mod style;
@@ -53,7 +54,8 @@ pub(crate) struct Ui {
 impl Ui {
     /// Looks at what standard output and error are.
     pub(crate) fn new(json: bool, quiet: bool, verbose: bool) -> Self {
-        let is_live = io::stderr().is_terminal() && !quiet && !json && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
+        let is_live =
+            io::stderr().is_terminal() && !quiet && !json && std::env::var_os("TERM").is_none_or(|t| t != "dumb");
         let target = if is_live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self {
             json,
@@ -68,9 +70,17 @@ impl Ui {
 
     /// Writes data to standard output.
     pub(crate) fn print(&self, text: &str) -> Result<(), OutputError> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        self.print_bytes(text.as_bytes())
+    }
+
+    /// Writes data that may be no text to standard output, past the live lines.
+    pub(crate) fn print_bytes(&self, bytes: &[u8]) -> Result<(), OutputError> {
+        let write = || {
+            let mut out = io::stdout().lock();
+            out.write_all(bytes)?;
+            Ok(out.flush()?)
+        };
+        if self.is_live { self.live.suspend(write) } else { write() }
     }
 
     /// Writes a line of data to standard output.

@@ -4,7 +4,7 @@
 use super::{Ui, age, clean};
 use banger_model::{
     ByteSize,
-    api::op::{OpEvent, Stage, StageEvent},
+    api::op::{OpEvent, Stage, StageEvent, VmPlan},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
@@ -41,7 +41,9 @@ impl<'a> Tracker<'a> {
             OpEvent::Stage(stage) => self.begin(stage.clone()),
             OpEvent::Progress { done, total } => self.advance(*done, *total),
             OpEvent::Note { text } => self.ui.say(&format!("{}{}", self.label, clean::line(text))),
-            OpEvent::Begun { .. } => {}
+            OpEvent::Plan(plan) => self.ui.say(&format!("{}{}", self.label, spec(plan))),
+            // A check is data, not talk.
+            OpEvent::Begun { .. } | OpEvent::Check(_) => {}
             OpEvent::Done { .. } | OpEvent::Failed { .. } => self.end_stage(),
         }
     }
@@ -97,6 +99,12 @@ impl Drop for Tracker<'_> {
     }
 }
 
+/// What a VM will be made of.
+fn spec(plan: &VmPlan) -> String {
+    let VmPlan { name, vcpu, memory, disk } = plan;
+    format!("spec: {vcpu} vcpu · {} MiB · {disk} · {name}", memory.as_mib())
+}
+
 /// A stage in words.
 fn doing(event: &StageEvent) -> String {
     let words = match event.stage {
@@ -138,6 +146,12 @@ mod tests {
         assert_eq!(stage(Stage::Fetch, "docker://h.example/dev:1"), "fetching docker://h.example/dev:1");
         assert_eq!(stage(Stage::Boot, ""), "booting");
         assert_eq!(stage(Stage::Build, "x\x1b[2J"), "building x\\u{1b}[2J");
+    }
+
+    #[test]
+    fn a_spec() {
+        let plan = VmPlan { name: "box".parse().unwrap(), vcpu: 4, memory: ByteSize::gib(8), disk: ByteSize::gib(8) };
+        assert_eq!(spec(&plan), "spec: 4 vcpu · 8192 MiB · 8 GiB · box");
     }
 
     #[test]

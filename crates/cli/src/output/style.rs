@@ -27,9 +27,6 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// No colour at all.
-    pub(crate) const PLAIN: Self = Self { coloured: false };
-
     /// Colour for a terminal, unless `NO_COLOR` is set or the terminal is dumb.
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -53,6 +50,8 @@ impl Style {
 
 #[cfg(test)]
 impl Style {
+    /// No colour at all.
+    pub(crate) const PLAIN: Self = Self { coloured: false };
     /// Colour whatever the stream is.
     pub(crate) const COLOURED: Self = Self { coloured: true };
 }

@@ -100,7 +100,9 @@ mod tests {
         let mut table = Table::new([("NAME", Align::Left), ("SIZE", Align::Right), ("USED BY", Align::Left)]);
         table.row(["a".into(), "1.5 GiB".into(), String::new()]);
         table.row(["größer\x1b[2J".into(), "7 B".into(), "box".into()]);
-        insta::assert_snapshot!(table.render(Style::PLAIN), @"");
+        let lines =
+            ["NAME                SIZE  USED BY", "a                1.5 GiB  -", "größer\\u{1b}[2J      7 B  box", ""];
+        assert_eq!(table.render(Style::PLAIN), lines.join("\n"));
     }
 
     #[test]
@@ -109,6 +111,6 @@ mod tests {
         facts.add("name", "box");
         facts.add("image", "");
         facts.add("memory", "2 GiB");
-        insta::assert_snapshot!(facts.render(Style::PLAIN), @"");
+        assert_eq!(facts.render(Style::PLAIN), "name:   box\nmemory: 2 GiB\n");
     }
 }

@@ -1,0 +1,121 @@
+//! The same for several things: side by side, told in the order in which they were first named, none stopping another.
+
+use super::Cx;
+use crate::{
+    client::{Client, ClientError, Route},
+    error::{self, CliError},
+    operation::{Operation, Sink},
+    output::{Ui, clean},
+};
+use banger_model::{VmName, api::op::OpResult};
+use futures_util::future::join_all;
+use hyper::Method;
+use std::{fmt::Display, hash::Hash};
+
+/// Each once, in the order of their first mention.
+pub(super) fn distinct<T: Clone + Eq + Hash>(names: &[T]) -> Vec<T> {
+    let mut seen = std::collections::HashSet::new();
+    names.iter().filter(|name| seen.insert(*name)).cloned().collect()
+}
+
+/// Does `work` for each name, side by side; then `tell`s each success and every failure, in order. The status is that of
+/// the first failure.
+pub(super) async fn each<N, T>(
+    cx: &Cx<'_>,
+    names: &[N],
+    work: impl AsyncFn(&N) -> Result<T, CliError>,
+    mut tell: impl FnMut(&N, T) -> Result<(), CliError>,
+) -> Result<u8, CliError>
+where
+    N: Clone + Eq + Hash + Display,
+{
+    let names = distinct(names);
+    let results = join_all(names.iter().map(|name| work(name))).await;
+    let mut status = 0;
+    for (name, result) in names.iter().zip(results) {
+        if let Err(error) = result.and_then(|value| tell(name, value)) {
+            // Nobody listens any more, or the user does not want to wait: no more words then.
+            if error.report().is_none() {
+                return Err(error);
+            }
+            let label = (names.len() > 1).then(|| name.to_string());
+            error::tell(cx.ui, &error, label.as_deref());
+            status = if status == 0 { error.status(error::Realm::Verb) } else { status };
+        }
+    }
+    Ok(status)
+}
+
+/// Tells that something was deleted.
+pub(super) fn gone(ui: &Ui, kind: &str, name: &str) -> Result<(), CliError> {
+    Ok(match ui.json {
+        true => ui.print_json(&serde_json::json!({ "deleted": { kind: name } }))?,
+        false => ui.print_line(&clean::line(name))?,
+    })
+}
+
+/// Runs one operation for each VM and prints the names of those that succeeded.
+pub(super) async fn operate(
+    cx: &Cx<'_>,
+    names: &[VmName],
+    operation: Operation<'_>,
+    method: Method,
+    route: impl Fn(&VmName) -> Route,
+) -> Result<u8, CliError> {
+    let alone = distinct(names).len() == 1;
+    let work = async |vm: &VmName| {
+        let mut lines = Vec::new();
+        let mut sink = if alone { Sink::Stdout } else { Sink::Collected(vm, &mut lines) };
+        let label = (!alone).then(|| vm.as_str());
+        let ended = async {
+            let mut events = cx.client.operate(method.clone(), &route(vm), None::<&()>).await?;
+            operation.follow_into(&mut events, label, &mut sink).await
+        };
+        let ended = match ended.await {
+            Err(error) => Err(known_better(&cx.client, vm, error).await),
+            ended => ended,
+        };
+        Ok((lines, ended))
+    };
+    let tell = |vm: &VmName, (lines, ended): (Vec<String>, Result<Option<OpResult>, CliError>)| {
+        for line in lines {
+            cx.ui.print_line(&line)?;
+        }
+        ended?;
+        Ok(if cx.ui.json { () } else { cx.ui.print_line(vm.as_str())? })
+    };
+    each(cx, names, work, tell).await
+}
+
+/// An error about a VM that does not exist, with the names that may have been meant.
+pub(super) async fn known_better(client: &Client<'_>, vm: &VmName, error: CliError) -> CliError {
+    let (CliError::Operation(body) | CliError::Client(ClientError::Api(body))) = &error else { return error };
+    if body.code != banger_model::api::error::ErrorCode::VmNotFound || body.fix.is_some() {
+        return error;
+    }
+    let list = client.get::<banger_model::api::vm::VmList>(&Route::new(["vms"])).await;
+    // The list is a courtesy: without it, the error stands as it is.
+    let names: Vec<VmName> = list.map(|list| list.vms.into_iter().map(|vm| vm.name).collect()).unwrap_or_default();
+    let Some(fix) = error::names::meant(vm.as_str(), names.iter().map(VmName::as_str)) else { return error };
+    match error {
+        CliError::Operation(mut body) => {
+            body.fix = Some(fix);
+            CliError::Operation(body)
+        }
+        CliError::Client(ClientError::Api(mut body)) => {
+            body.fix = Some(fix);
+            CliError::Client(ClientError::Api(body))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_once_in_the_order_of_their_first_mention() {
+        assert_eq!(distinct(&["b", "a", "b", "c", "a"]), ["b", "a", "c"]);
+    }
+}

@@ -1,0 +1,24 @@
+//! `vm delete`.
+
+use super::{Cx, several};
+use crate::{client::Route, error::CliError};
+use banger_model::VmName;
+use clap::Args;
+use hyper::Method;
+
+/// Delete VMs and all that is on their disks
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Delete them even while they run
+    #[arg(short, long)]
+    force: bool,
+    /// Which
+    #[arg(required = true, value_name = "VM")]
+    vms: Vec<VmName>,
+}
+
+pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
+    let force = if args.force { "true" } else { "false" };
+    let route = |vm: &VmName| Route::new(["vms", vm.as_str()]).query("force", force);
+    several::operate(cx, &args.vms, cx.removing(), Method::DELETE, route).await
+}

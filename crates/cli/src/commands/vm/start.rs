@@ -1,0 +1,19 @@
+//! `vm start`.
+
+use super::{Cx, several, verb};
+use crate::error::CliError;
+use banger_model::VmName;
+use clap::Args;
+use hyper::Method;
+
+/// Boot VMs that are stopped
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Which
+    #[arg(required = true, value_name = "VM")]
+    vms: Vec<VmName>,
+}
+
+pub(super) async fn run(cx: &Cx<'_>, args: StartArgs) -> Result<u8, CliError> {
+    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("start")).await
+}

@@ -1,0 +1,21 @@
+//! `vm stop`.
+
+use super::{Cx, several, verb};
+use crate::error::CliError;
+use banger_model::VmName;
+use clap::Args;
+use hyper::Method;
+
+/// Shut VMs down in order
+///
+/// A VM that does not end by itself within a while is ended.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Which
+    #[arg(required = true, value_name = "VM")]
+    vms: Vec<VmName>,
+}
+
+pub(super) async fn run(cx: &Cx<'_>, args: StopArgs) -> Result<u8, CliError> {
+    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("stop")).await
+}
