@@ -6,7 +6,7 @@ use banger_image::{
     store::Store,
 };
 use banger_model::Digest;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Finds them.
 #[derive(Debug, Clone)]
@@ -23,11 +23,6 @@ impl BootFiles {
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// The guest's program.
-    pub(crate) fn agent(&self) -> &Path {
-        &self.agent
     }
 
     /// The initramfs of a kernel; made if it is not there. Blocks.

@@ -171,7 +171,7 @@ fn check(wanted: &Wanted, host: &HostFacts) -> Result<(), VerbError> {
     if wanted.memory < LEAST_MEMORY {
         return refuse("amount of memory", wanted.memory.to_string(), format!("a guest needs at least {LEAST_MEMORY}"));
     }
-    if wanted.memory.0 % ByteSize::MIB != 0 {
+    if !wanted.memory.0.is_multiple_of(ByteSize::MIB) {
         let bytes = format!("{} bytes", wanted.memory.0);
         return refuse("amount of memory", bytes, "it must be a whole number of MiB".into());
     }
@@ -183,7 +183,7 @@ fn check(wanted: &Wanted, host: &HostFacts) -> Result<(), VerbError> {
         let reason = format!("choose {LEAST_DISK} to {MOST_DISK}");
         return refuse("disk size", wanted.disk.to_string(), reason);
     }
-    if wanted.disk.0 % 4096 != 0 {
+    if !wanted.disk.0.is_multiple_of(4096) {
         let bytes = format!("{} bytes", wanted.disk.0);
         return refuse("disk size", bytes, "it must be a multiple of 4096 bytes".into());
     }

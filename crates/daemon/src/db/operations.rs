@@ -2,7 +2,7 @@
 
 use super::{
     Db, DbError,
-    vms::{from_word, millis, word},
+    vms::{millis, word},
 };
 use banger_model::{
     OpId, VmId,
@@ -60,7 +60,7 @@ impl Db {
             let mut rows = statement.query([])?;
             let mut ops = Vec::new();
             while let Some(row) = rows.next()? {
-                ops.push(from_word("an operation id", row.get(0)?)?);
+                ops.push(super::vms::from_word("an operation id", row.get(0)?)?);
             }
             Ok(ops)
         })

@@ -34,7 +34,9 @@ pub(super) fn begin(path: &Path) -> io::Result<()> {
     let _ = tracing_subscriber::registry().with(records).with(wanted).try_init();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let text = panic.payload_as_str().unwrap_or_default();
+        let payload = panic.payload();
+        let words = payload.downcast_ref::<&str>().copied();
+        let text = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
         tracing::error!(place, text, "a defect: panicked");
     }));
     Ok(())

@@ -14,6 +14,7 @@ pub(crate) use instance::InstanceError;
 pub(crate) use run::run;
 pub(crate) use start::start;
 
+use crate::db::DbError;
 use banger_model::paths::{NoHome, PathFacts, Paths};
 use std::{io, path::PathBuf};
 
@@ -25,11 +26,11 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Folder(#[from] folders::FolderError),
     #[error(transparent)]
-    Instance(#[from] instance::InstanceError),
+    Instance(#[from] InstanceError),
     #[error("cannot write the log {}", path.display())]
     Log { path: PathBuf, source: io::Error },
     #[error("cannot open the database {}", path.display())]
-    Db { path: PathBuf, source: crate::db::DbError },
+    Db { path: PathBuf, source: DbError },
     #[error(transparent)]
     Store(#[from] banger_image::store::StoreError),
     #[error("cannot listen on {}", path.display())]

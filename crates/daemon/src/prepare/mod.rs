@@ -87,7 +87,9 @@ pub(crate) type Users = BTreeMap<Digest, Vec<VmName>>;
 
 /// While it lives, no image and no kernel is taken away.
 #[derive(Debug)]
-pub(crate) struct Keep(OwnedRwLockReadGuard<()>);
+pub(crate) struct Keep {
+    _held: OwnedRwLockReadGuard<()>,
+}
 
 impl Prepare {
     pub(crate) fn new(boot_files: BootFiles, config: ConfigFile) -> Self {
@@ -121,7 +123,7 @@ impl Prepare {
     ) -> Result<(Digest, Digest, Keep), PrepareError> {
         loop {
             let (image, kernel) = (self.image(image, cx).await?.digest, self.kernel(kernel, cx).await?.digest);
-            let keep = Keep(Arc::clone(&self.keep).read_owned().await);
+            let keep = Keep { _held: Arc::clone(&self.keep).read_owned().await };
             // Somebody may have deleted them before we held on; then they are got again.
             let store = self.store.clone();
             let there = blocking("the store", move || {

@@ -164,7 +164,9 @@ mod tests {
                         gate.lock().unwrap().recv().unwrap();
                         42
                     };
-                    runs.join("key", work, |_| drop(in_.take().map(|tx| tx.send(())))).await
+                    runs.join("key", work, |_| {
+                        let _ = in_.take().map(|tx| tx.send(()));
+                    }).await
                 });
                 (task, entered)
             })

@@ -6,7 +6,7 @@
 use super::places::Places;
 use crate::{
     db::VmRow,
-    host::{HostError, NoUserNet},
+    host::NoUserNet,
     op::OpCx,
 };
 use banger_model::{host_name::VmFile, wire::guest::GuestNetwork};
