@@ -42,7 +42,9 @@ pub(crate) fn run(detached: bool) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|source| StartError::Runtime { source })?;
-    let lived = runtime.block_on(live(paths, detached));
+    // Records that belong to no request are those of the daemon's own life.
+    let life = tracing::info_span!("daemon", op = %crate::clock::new_op());
+    let lived = runtime.block_on(live(paths, detached).instrument(life));
     // What still runs is bounded by nothing here: it is cut off, and the next daemon takes it from there.
     runtime.shutdown_background();
     lived

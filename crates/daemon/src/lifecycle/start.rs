@@ -5,8 +5,9 @@
 //! its way up, and then it is the answer, or on its way down, and then its place is taken.
 
 use super::{EXIT_TAKEN, StartError, paths};
+use banger_model::api::API_PREFIX;
 use std::{
-    io::Read,
+    io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
     process::{Command, ExitStatus, Stdio},
@@ -16,6 +17,8 @@ use std::{
 
 /// How long a daemon may take to come up. Clients give up at 60 s.
 const BOUND: Duration = Duration::from_secs(50);
+/// How long a daemon that is there may take to answer.
+const ANSWER_BOUND: Duration = Duration::from_secs(5);
 /// Another instance is on its way up or down: how soon to look again.
 const PAUSE: Duration = Duration::from_millis(25);
 /// The longest last words that are passed on, in bytes.
@@ -37,9 +40,18 @@ pub(crate) fn start() -> Result<(), StartError> {
     Ok(())
 }
 
-/// A daemon listens as soon as it can answer.
+/// Whether a daemon answers; that it lets us connect says little about one that is about to end.
 fn answers(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_ok()
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ANSWER_BOUND))?;
+        stream.set_write_timeout(Some(ANSWER_BOUND))?;
+        write!(stream, "GET {API_PREFIX}/daemon HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer)?;
+        Ok(answer == *b"HTTP/")
+    };
+    ask().unwrap_or(false)
 }
 
 enum Launched {

@@ -166,7 +166,8 @@ mod tests {
                     };
                     runs.join("key", work, |_| {
                         let _ = in_.take().map(|tx| tx.send(()));
-                    }).await
+                    })
+                    .await
                 });
                 (task, entered)
             })

@@ -17,8 +17,12 @@ pub(crate) struct LeftOver {
 
 /// Builds up to `target`. Stops at the first failure; what is there by then stays until somebody goes down.
 pub(crate) async fn up(host: &dyn Host, vm: &VmRow, target: Target, cx: &OpCx) -> Result<(), HostError> {
+    let mut stage = None;
     for resource in resource::up_to(target) {
-        cx.stage(stage_of(resource), "");
+        let next = stage_of(resource);
+        if stage.replace(next) != Some(next) {
+            cx.stage(next, "");
+        }
         let change = host.ensure(vm, resource, cx).await?;
         tracing::debug!(vm = %vm.id, %resource, ?change, "ensured");
     }

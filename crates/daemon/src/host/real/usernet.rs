@@ -4,11 +4,7 @@
 //! to the process on its command line, to the guest by its agent.
 
 use super::places::Places;
-use crate::{
-    db::VmRow,
-    host::NoUserNet,
-    op::OpCx,
-};
+use crate::{db::VmRow, host::NoUserNet, op::OpCx};
 use banger_model::{host_name::VmFile, wire::guest::GuestNetwork};
 use banger_vmm::{CompanionConfig, companion::CompanionError, process::Companion};
 use std::{
