@@ -12,6 +12,7 @@ pub mod ext4;
 pub mod image;
 pub mod initramfs;
 pub mod kernel;
+pub mod layer;
 pub mod progress;
 pub mod source;
 pub mod store;

@@ -145,7 +145,8 @@ fn image(error: &ImageError) -> ErrorCode {
             SourceErrorKind::HostUnfit => ErrorCode::HostUnfit,
             SourceErrorKind::Cancelled => ErrorCode::Cancelled,
         },
-        ImageError::Ext4 { .. } | ImageError::Record { .. } => ErrorCode::ImageInvalid,
+        ImageError::Unpack { .. } | ImageError::Ext4 { .. } | ImageError::Record { .. } => ErrorCode::ImageInvalid,
+        ImageError::NoDigest { .. } => ErrorCode::Internal,
         ImageError::Store(error) => store(error),
         ImageError::Cancelled => ErrorCode::Cancelled,
     }

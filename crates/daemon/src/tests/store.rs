@@ -22,6 +22,7 @@ pub(super) fn furnish(root: &Path) {
     let store = banger_image::store::Store::open(data(root)).unwrap();
 
     let manifest = banger_image::image::Manifest {
+        format: 1,
         size: ByteSize::mib(1),
         created_ms: 1,
         init: None,

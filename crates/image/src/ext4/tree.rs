@@ -3,7 +3,10 @@
 //! Names and link targets are bytes here, as in the formats they come from; [`super::build`] refuses what ext4's writer
 //! cannot express.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The most symbolic links on one path: Linux's own limit.
+const MAX_LINKS: usize = 40;
 
 /// An inode of a [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +146,39 @@ impl Tree {
             Kind::Dir(names) => names.get(name).copied(),
             _ => None,
         }
+    }
+
+    /// What an absolute path means when all symbolic links, also that of the last name, are followed inside the tree.
+    pub fn resolve(&self, path: &[u8]) -> Option<InodeId> {
+        let mut ahead: VecDeque<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        let mut behind = vec![Self::ROOT];
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            match name {
+                b"" | b"." => continue,
+                b".." => {
+                    behind.truncate((behind.len() - 1).max(1));
+                    continue;
+                }
+                _ => {}
+            }
+            let child = self.child(*behind.last()?, name)?;
+            let Kind::Symlink(target) = &self.inode(child).kind else {
+                behind.push(child);
+                continue;
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return None;
+            }
+            if target.first() == Some(&b'/') {
+                behind.truncate(1);
+            }
+            for name in target.split(|byte| *byte == b'/').rev() {
+                ahead.push_front(name);
+            }
+        }
+        behind.pop()
     }
 
     /// Makes an inode with a name in `dir`. A name that was taken now means the new one.

@@ -7,6 +7,7 @@
 //! with.
 
 mod error;
+mod init;
 mod pull;
 mod seed;
 mod store;

@@ -20,6 +20,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+/// The version of the layout. An image of another one is made anew when it is pulled.
+pub(super) const FORMAT: u32 = 1;
+
 /// Files in an image's folder.
 pub(super) mod file {
     pub(in crate::image) const ROOT: &str = "image.ext4";
@@ -30,6 +33,8 @@ pub(super) mod file {
 /// What is known of an image's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// The version of the layout; see [`FORMAT`].
+    pub format: u32,
     /// What it takes on the disk.
     pub size: ByteSize,
     /// When it was made, in milliseconds since the epoch.

@@ -4,7 +4,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `images/HEX/` | one image per digest: `image.ext4`, `seed.tar.zst`, `manifest.json` |
+//! | `images/HEX/` | one image per digest: `image.ext4`, `seed.json`, `manifest.json` |
 //! | `image-names/NAME.json` | which digest a reference means |
 //! | `kernels/HEX/`, `kernel-names/NAME.json` | the same for kernels |
 //! | `initramfs/HEX.cpio` | made from a kernel and an agent |
