@@ -27,13 +27,15 @@ pub(crate) enum Stdio {
     Terminal(OwnedFd),
 }
 
+/// The shell of a user who has none.
+const DEFAULT_SHELL: &str = "/bin/sh";
 /// What a command may have open unless it asks for more: what login sessions have.
 const SOFT_OPEN_FILES: u64 = 1024;
 
 /// Makes this process the command. Only comes back when it cannot be.
 pub(crate) fn become_command(exec: &Exec, stdio: Stdio) -> Refusal {
     match prepare(exec, stdio) {
-        Ok(prepared) => run(exec, prepared),
+        Ok(prepared) => run(prepared),
         Err(refusal) => refusal,
     }
 }
@@ -53,6 +55,8 @@ pub(crate) fn become_worker(stdio: Stdio, keep: OwnedFd) -> io::Result<OwnedFd> 
 }
 
 struct Prepared {
+    /// What is looked for.
+    program: String,
     argv: Vec<CString>,
     env: Vec<CString>,
     path: String,
@@ -66,7 +70,8 @@ fn prepare(exec: &Exec, stdio: Stdio) -> Result<Prepared, Refusal> {
         user::resolve(&exec.user, &passwd, &group).ok_or_else(|| Refusal::UnknownUser { user: exec.user.clone() })?;
     let env = environment(exec, &identity);
     let path = env.iter().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH).to_owned();
-    let argv = exec.argv.iter().map(|a| c_string("argument", a)).collect::<Result<Vec<_>, _>>()?;
+    let (program, argv) = program(exec, &identity);
+    let argv = argv.iter().map(|a| c_string("argument", a)).collect::<Result<Vec<_>, _>>()?;
     let env = env.iter().map(|e| c_string("environment variable", e)).collect::<Result<Vec<_>, _>>()?;
 
     if let Stdio::Terminal(terminal) = &stdio {
@@ -79,11 +84,22 @@ fn prepare(exec: &Exec, stdio: Stdio) -> Result<Prepared, Refusal> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     enter(&exec.workdir)?;
     lower_limits();
-    Ok(Prepared { argv, env, path, identity })
+    Ok(Prepared { program, argv, env, path, identity })
 }
 
-fn run(exec: &Exec, prepared: Prepared) -> Refusal {
-    let Prepared { argv, env, path, identity } = prepared;
+/// What is looked for, and the arguments it gets. Without a command that is the user's login shell, told by a hyphen in
+/// its own name that it is one; a shell that is not there is replaced by the one that every system has.
+fn program(exec: &Exec, identity: &Identity) -> (String, Vec<String>) {
+    if let Some(program) = exec.argv.first() {
+        return (program.clone(), exec.argv.clone());
+    }
+    let shell = Some(&identity.shell).filter(|shell| Path::new(shell).is_file()).map_or(DEFAULT_SHELL, String::as_str);
+    let name = shell.rsplit('/').next().unwrap_or(shell);
+    (shell.to_owned(), vec![format!("-{name}")])
+}
+
+fn run(prepared: Prepared) -> Refusal {
+    let Prepared { program, argv, env, path, identity } = prepared;
     if let Err(error) = assume(&identity) {
         return failed("changing to the command's user", error);
     }
@@ -91,9 +107,8 @@ fn run(exec: &Exec, prepared: Prepared) -> Refusal {
     sys::close_descriptors_on_exec();
     let argv: Vec<&CStr> = argv.iter().map(CString::as_c_str).collect();
     let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
-    let name = exec.argv.first().map(String::as_str).unwrap_or_default();
-    let mut attempts = Attempts::new(name);
-    for candidate in candidates(name, &path) {
+    let mut attempts = Attempts::new(&program);
+    for candidate in candidates(&program, &path) {
         let Ok(file) = CString::new(candidate.as_os_str().as_bytes()) else { continue };
         if !attempts.failed(&candidate, sys::execve(&file, &argv, &env)) {
             break;
@@ -113,6 +128,9 @@ fn environment(exec: &Exec, identity: &Identity) -> Vec<String> {
     default("PATH", DEFAULT_PATH);
     default("HOME", &identity.home);
     default("USER", &identity.name);
+    if exec.argv.is_empty() {
+        default("SHELL", &program(exec, identity).0);
+    }
     if exec.tty.is_some() {
         default("TERM", "xterm");
     }
@@ -179,4 +197,23 @@ fn c_string(what: &str, text: &str) -> Result<CString, Refusal> {
 
 fn failed(what: &str, reason: impl Display) -> Refusal {
     Refusal::Failed { what: what.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_is_the_login_shell() {
+        let of = |argv: &[&str], shell: &str| {
+            let exec = Exec { argv: argv.iter().map(|a| (*a).to_owned()).collect(), ..Exec::default() };
+            let mut identity = user::resolve("", "", "").expect("root needs no file");
+            identity.shell = shell.to_owned();
+            program(&exec, &identity)
+        };
+        assert_eq!(of(&["ls", "-l"], "/bin/sh"), ("ls".into(), vec!["ls".into(), "-l".into()]));
+        assert_eq!(of(&[], "/bin/cat"), ("/bin/cat".into(), vec!["-cat".into()]));
+        assert_eq!(of(&[], "/no/such/shell"), ("/bin/sh".into(), vec!["-sh".into()]));
+        assert_eq!(of(&[], ""), ("/bin/sh".into(), vec!["-sh".into()]));
+    }
 }

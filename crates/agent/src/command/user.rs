@@ -17,6 +17,8 @@ pub(crate) struct Identity {
     pub(crate) name: String,
     /// The home folder.
     pub(crate) home: String,
+    /// The login shell; empty when none is named.
+    pub(crate) shell: String,
 }
 
 struct User<'a> {
@@ -24,6 +26,7 @@ struct User<'a> {
     uid: u32,
     gid: u32,
     home: &'a str,
+    shell: &'a str,
 }
 
 struct Group<'a> {
@@ -64,7 +67,8 @@ pub(crate) fn resolve(spec: &str, passwd: &str, group: &str) -> Option<Identity>
         _ => "/",
     };
     let name = user.as_ref().map_or_else(|| uid.to_string(), |u| u.name.to_owned());
-    Some(Identity { uid, gid, groups: supplementary, name, home: home.to_owned() })
+    let shell = user.as_ref().map_or_else(String::new, |u| u.shell.to_owned());
+    Some(Identity { uid, gid, groups: supplementary, name, home: home.to_owned(), shell })
 }
 
 /// The gid of a group by its name.
@@ -78,7 +82,8 @@ fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
         let name = fields.next().filter(|n| !n.is_empty())?;
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(User { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
+        let home = fields.nth(1).unwrap_or_default();
+        Some(User { name, uid, gid, home, shell: fields.next().unwrap_or_default() })
     })
 }
 
@@ -114,6 +119,13 @@ mod tests {
         assert_eq!(found("4242:wheel"), (4242, 10, vec![], "4242".into(), "/".into()));
         assert_eq!(found(":wheel"), (0, 10, vec![], "root".into(), "/root".into()));
         assert_eq!(found("7"), (70, 71, vec![], "7".into(), "/seven".into()), "a name of digits is a name first");
+    }
+
+    #[test]
+    fn shells_are_those_of_the_file() {
+        let shell = |spec| resolve(spec, PASSWD, GROUP).expect(spec).shell;
+        assert_eq!((shell(""), shell("1000")), ("/bin/bash".into(), "/bin/sh".into()));
+        assert_eq!((shell("7"), shell("4242")), (String::new(), String::new()));
     }
 
     #[test]
