@@ -37,7 +37,7 @@ impl Sandbox {
     /// A home where the busybox image and the kernel are there already.
     pub fn new() -> Self {
         let sandbox = Self::empty();
-        fixture::store::copy_into(&sandbox.data());
+        fixture::store::copy_into(&sandbox);
         sandbox.configure(&format!("image = \"{}\"\n", fixture::image::busybox_reference()));
         sandbox
     }
@@ -169,6 +169,7 @@ impl Sandbox {
 
     /// The daemon's process; starts one when there is none.
     pub fn daemon_pid(&self) -> u32 {
+        self.banger("vm list --quiet").run().ok();
         let status = self.banger("daemon status --json").run().json();
         u32::try_from(status["pid"].as_u64().unwrap()).unwrap()
     }

@@ -6,7 +6,7 @@ use banger_e2e::{BOUND, Sandbox, fixture::store, place::find, skip, wait_for};
 fn sandbox() -> Option<Sandbox> {
     find("mmdebstrap")?;
     let sandbox = Sandbox::new();
-    store::add_debian(&sandbox.data());
+    store::add_debian(&sandbox);
     sandbox.configure("image = \"debian-bookworm\"\n");
     Some(sandbox)
 }
