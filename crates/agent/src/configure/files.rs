@@ -7,7 +7,7 @@ use banger_model::wire::guest::{GuestConfig, GuestNetwork};
 use rustix::fs::{Mode, OFlags, open};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::Path;
 
 /// At the end of a line of ours.
@@ -38,6 +38,10 @@ pub(super) fn write(config: &GuestConfig, root: &Path) -> Vec<String> {
     if matches!(read("etc/machine-id").trim(), "" | "uninitialized") {
         put("etc/machine-id", 0o444, machine_id());
     }
+    // The console is there to be read; a login on it would wait for a device manager that the image may not have.
+    let unit = root.join("run/systemd/system/serial-getty@ttyS0.service");
+    let _ = fs::create_dir_all(root.join("run/systemd/system"));
+    let _ = symlink("/dev/null", unit);
     if read("proc/cmdline").split_ascii_whitespace().any(|word| word.starts_with("reboot=k")) {
         // On a machine without a power switch: its VMM ends with a restart.
         for unit in ["systemd-poweroff", "systemd-halt"] {
@@ -147,7 +151,7 @@ mod tests {
         fs::create_dir_all(path.join("etc")).expect("a folder");
         fs::create_dir_all(path.join("root/.ssh")).expect("a folder");
         fs::write(path.join("root/.ssh/authorized_keys"), "ssh-ed25519 A mine").expect("a file");
-        std::os::unix::fs::symlink("../run/nowhere", path.join("etc/resolv.conf")).expect("a link");
+        symlink("../run/nowhere", path.join("etc/resolv.conf")).expect("a link");
         let network = GuestNetwork {
             address: [10, 0, 2, 15].into(),
             prefix: 24,
@@ -168,6 +172,8 @@ mod tests {
         assert_eq!(id.len(), 33);
         assert_eq!(write(&config, path), [""; 0]);
         assert_eq!(read("etc/machine-id"), id, "an id stays");
-        assert!(!path.join("run").exists(), "a machine with a power switch needs nothing of systemd");
+        let systemd = path.join("run/systemd/system");
+        assert!(systemd.join("serial-getty@ttyS0.service").is_symlink());
+        assert!(!systemd.join("systemd-poweroff.service.d").exists(), "a machine with a power switch needs no help");
     }
 }
