@@ -150,7 +150,7 @@ impl Link {
         // A host that comes back while the last one's frame is unfinished: its greeting is a message of its own.
         let alone = (came.len() == GREETING_LEN).then(|| Hunt::for_host().feed(came)).flatten();
         if let Some((greeting, rest)) = alone {
-            return Some(self.greet(greeting, &rest));
+            return Some(self.greet(greeting, rest));
         }
         match &mut self.phase {
             Phase::Talking(decoder) => {
@@ -159,24 +159,31 @@ impl Link {
             }
             Phase::Hunting(hunt) => {
                 let (greeting, rest) = hunt.feed(came)?;
-                Some(self.greet(greeting, &rest))
+                Some(self.greet(greeting, rest))
             }
         }
     }
 
-    fn greet(&mut self, greeting: Greeting, rest: &[u8]) -> Incoming {
-        self.out.clear();
-        self.out.extend_from_slice(&Greeting { version: VERSION, ..greeting }.to_host());
-        self.phase = match greeting.version == VERSION {
-            true => {
+    fn greet(&mut self, mut greeting: Greeting, mut rest: Vec<u8>) -> Incoming {
+        loop {
+            self.out.clear();
+            self.out.extend_from_slice(&Greeting { version: VERSION, ..greeting }.to_host());
+            if greeting.version == VERSION {
                 let mut decoder = Decoder::default();
-                decoder.feed(rest);
-                Phase::Talking(decoder)
+                decoder.feed(&rest);
+                self.phase = Phase::Talking(decoder);
+                return Incoming::Reset;
             }
             // The host knows now what is spoken here; whether it goes on is up to it.
-            false => Phase::Hunting(Hunt::for_host()),
-        };
-        Incoming::Reset
+            let mut hunt = Hunt::for_host();
+            match hunt.feed(&rest) {
+                Some(next) => (greeting, rest) = next,
+                None => {
+                    self.phase = Phase::Hunting(hunt);
+                    return Incoming::Reset;
+                }
+            }
+        }
     }
 
     /// The bytes are no frame: the session is over, and what they are instead may be a greeting.
