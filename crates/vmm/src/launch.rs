@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a VMM may take to run its guest. It takes a tenth of a second on an idle host.
-const START_BOUND: Duration = Duration::from_secs(30);
+pub const START_BOUND: Duration = Duration::from_secs(30);
 /// How long a killed VMM may take to go.
 const KILL_BOUND: Duration = Duration::from_secs(5);
 /// How many of a failed VMM's last words are in the error.
@@ -41,8 +41,8 @@ pub enum LaunchError {
     #[error("{} ended at once: {exit}{}", binary.display(), console::Said(log))]
     Died { binary: PathBuf, exit: Exit, log: Vec<String> },
     /// Neither answering nor dying.
-    #[error("{} did not answer within {} seconds{}", binary.display(), START_BOUND.as_secs(), console::Said(log))]
-    Silent { binary: PathBuf, log: Vec<String> },
+    #[error("{} did not answer within {} seconds{}", binary.display(), bound.as_secs(), console::Said(log))]
+    Silent { binary: PathBuf, bound: Duration, log: Vec<String> },
     #[error("{} does not speak its control protocol", binary.display())]
     Qmp { binary: PathBuf, source: io::Error },
     #[error("{} does not start the VM", binary.display())]
@@ -51,12 +51,20 @@ pub enum LaunchError {
     Interrupted,
 }
 
-/// Starts the VMM and waits until it runs the guest. Its record is on disk before the process does anything, and the
+/// Starts the VMM and waits until it runs the guest, at most [`START_BOUND`]. Its record is on disk before the process does anything, and the
 /// process lives on when we die.
 ///
 /// # Errors
 /// When the configuration cannot work, the system refuses, or the VMM ends at once; its last words are in the error.
 pub async fn launch(config: &VmmConfig) -> Result<Vmm, LaunchError> {
+    launch_within(config, START_BOUND).await
+}
+
+/// As [`launch`], with another bound.
+///
+/// # Errors
+/// As [`launch`].
+pub async fn launch_within(config: &VmmConfig, bound: Duration) -> Result<Vmm, LaunchError> {
     config.validate()?;
     let owned = config.clone();
     let (record, pidfd) =
@@ -65,14 +73,14 @@ pub async fn launch(config: &VmmConfig) -> Result<Vmm, LaunchError> {
     let started = tokio::select! {
         biased;
         exit = vmm.exited() => Err(died(config, exit)),
-        started = tokio::time::timeout(START_BOUND, run_guest(config)) => match started {
+        started = tokio::time::timeout(bound, run_guest(config)) => match started {
             Ok(Err(Setback::HungUp(cause))) => Err(match tokio::time::timeout(KILL_BOUND, vmm.exited()).await {
                 Ok(exit) => died(config, exit),
                 Err(_) => cause,
             }),
             Ok(Err(Setback::Refused(cause))) => Err(cause),
             Ok(Ok(())) => Ok(()),
-            Err(_) => Err(LaunchError::Silent { binary: config.binary.path.clone(), log: last_words(config) }),
+            Err(_) => Err(LaunchError::Silent { binary: config.binary.path.clone(), bound, log: last_words(config) }),
         },
     };
     if let Err(cause) = started {

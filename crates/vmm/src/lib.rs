@@ -36,7 +36,7 @@ pub use choose::{Choice, ChooseError, Overrides, Programs, Wish, candidates, cho
 pub use companion::{CompanionConfig, CompanionError};
 pub use config::{ConfigError, Disk, Engine, Kernel, MacAddr, NetAttachment, VmmConfig};
 pub use firecracker::ApiError;
-pub use launch::{LaunchError, launch};
+pub use launch::{LaunchError, launch, launch_within};
 pub use process::{Companion, Exit, KillError, Vmm, WatchError};
 pub use prove::{ProofSetup, Proofs, Unusable, Verdict, prove};
 pub use record::{CompanionRecord, Identity, Record, RecordError, VmmRecord};

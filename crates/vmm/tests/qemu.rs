@@ -4,11 +4,13 @@
 
 mod support;
 
-use banger_vmm::{Exit, LaunchError, Record, VmmRecord, launch};
+use banger_vmm::console::{self, Ending};
+use banger_vmm::{Exit, LaunchError, Record, Vmm, VmmConfig, VmmRecord, launch, launch_within};
 use rustix::process::Signal;
 use std::time::Duration;
 use support::{BOUND, Place, exit_of};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 #[tokio::test]
 async fn qemu_boots_a_guest_and_poweroff_ends_it() {
@@ -49,18 +51,23 @@ async fn qemu_gives_a_stream_to_the_guest_again_and_again() {
     let vmm = launch(&place.qemu("port").await).await.unwrap();
     place.console_says(&vmm, "guest: up").await;
     for turn in ["one", "two"] {
-        let mut stream = BufReader::new(vmm.connect_agent_within(BOUND).await.unwrap());
-        let mut line = String::new();
-        // The guest may not have its port open yet; what is said before is lost.
-        while !line.contains(turn) {
-            stream.write_all(format!("{turn}\n").as_bytes()).await.unwrap();
-            line.clear();
-            let _ = tokio::time::timeout(Duration::from_millis(500), stream.read_line(&mut line)).await;
-        }
-        assert_eq!(line, format!("echo {turn}\n"));
+        let stream = BufReader::new(vmm.connect_agent_within(BOUND).await.unwrap());
+        let echo = tokio::time::timeout(BOUND, echo(stream, turn)).await;
+        assert!(echo.is_ok(), "no echo of {turn}:\n{}", place.console());
     }
     assert_eq!(vmm.kill_and_wait(BOUND).await.unwrap(), Exit::Signal(Signal::KILL.as_raw()));
     assert!(!vmm.is_alive());
+    vmm.kill().unwrap();
+}
+
+/// Until the word comes back. The guest may not have its port open yet; what is said before may be lost.
+async fn echo(mut stream: BufReader<UnixStream>, word: &str) {
+    let mut line = String::new();
+    while line != format!("echo {word}\n") {
+        stream.write_all(format!("{word}\n").as_bytes()).await.unwrap();
+        line.clear();
+        let _ = tokio::time::timeout(Duration::from_millis(500), stream.read_line(&mut line)).await;
+    }
 }
 
 #[tokio::test]
@@ -73,4 +80,109 @@ async fn qemu_that_refuses_its_disk_says_so() {
     let LaunchError::Died { exit: Exit::Code(1), log, .. } = &error else { panic!("{error:?}") };
     assert!(log.iter().any(|line| line.contains("gone") && line.contains("No such file")), "{error}");
     assert!(!config.record.exists(), "a VMM that never ran leaves no record");
+}
+
+#[tokio::test]
+async fn qemu_that_never_answers_is_given_up_and_killed() {
+    let place = Place::new();
+    let mut config = place.qemu("wait").await;
+    config.binary.path = place.program("mute", "echo some words >&2; exec sleep 1000");
+    let error = launch_within(&config, Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(&error, LaunchError::Silent { log, .. } if log == &["some words"]), "{error:?}");
+    assert!(!config.record.exists(), "a VMM that was killed leaves no record");
+    assert!(processes_of(&config).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_program_is_named() {
+    let place = Place::new();
+    let mut config = place.qemu("wait").await;
+    config.binary.path = place.path("no-such-program");
+    let error = launch(&config).await.unwrap_err();
+    assert!(matches!(&error, LaunchError::Spawn(_)) && error.to_string().contains("no-such-program"), "{error:?}");
+    assert!(!config.record.exists());
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_does_not_run() {
+    let place = Place::new();
+    let mut config = place.qemu("wait").await;
+    config.binary.path = place.program("witness", "touch \"$0.ran\"");
+    config.record = place.path("no-such-folder/vmm.json");
+    let error = launch(&config).await.unwrap_err();
+    assert!(error.to_string().contains("no-such-folder"), "{error:?}");
+    assert!(!place.path("witness.ran").exists(), "it ran without a record");
+}
+
+#[tokio::test]
+async fn qemu_takes_paths_with_anything_in_them() {
+    let place = Place::in_folder("a, \"b\"=\\ %s 'c'");
+    let mut config = place.qemu("poweroff").await;
+    config.disks = vec![place.disk("d,readonly=on \"\\\u{e4}", 8, false)];
+    let vmm = launch(&config).await.unwrap();
+    assert_eq!(exit_of(&vmm, &place).await, Exit::Code(0));
+    assert!(place.console().contains("guest: disk 16384 ro 0"), "{}", place.console());
+}
+
+#[tokio::test]
+async fn a_record_of_another_process_adopts_nothing() {
+    let place = Place::new();
+    let vmm = launch(&place.qemu("wait").await).await.unwrap();
+    let mut record = vmm.record().clone();
+    assert!(Vmm::adopt(&record).unwrap().is_some());
+    record.identity.start_time += 1;
+    assert!(Vmm::adopt(&record).unwrap().is_none());
+    record = vmm.record().clone();
+    record.identity.boot_id = "another boot".into();
+    assert!(Vmm::adopt(&record).unwrap().is_none());
+    vmm.kill_and_wait(BOUND).await.unwrap();
+    assert!(Vmm::adopt(vmm.record()).unwrap().is_none(), "it is gone");
+}
+
+/// Set in the process that launches a VM to leave it.
+const LEAVE: &str = "BANGER_TEST_LEAVE_A_VM_IN";
+
+#[tokio::test]
+async fn qemu_outlives_its_starter_and_another_process_takes_it_up() {
+    if let Some(folder) = std::env::var_os(LEAVE) {
+        let place = Place::existing(folder.into());
+        launch(&place.qemu("port").await).await.unwrap();
+        // As a daemon that is killed: nothing is cleaned up.
+        rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
+    }
+    let place = Place::new();
+    let starter = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "qemu_outlives_its_starter_and_another_process_takes_it_up"])
+        .env(LEAVE, place.root())
+        .output()
+        .unwrap();
+    let record = VmmRecord::read(&place.path("vmm.json")).unwrap().unwrap_or_else(|| panic!("{starter:?}"));
+    let found = banger_vmm::find(record.vm, place.root()).unwrap();
+    assert_eq!(found, [VmmRecord { version: None, ..record.clone() }], "the same without the record");
+
+    let vmm = Vmm::adopt(&record).unwrap().expect("it lives");
+    let echo = tokio::time::timeout(BOUND, echo(BufReader::new(vmm.connect_agent_within(BOUND).await.unwrap()), "you"));
+    assert!(echo.await.is_ok(), "{}", place.console());
+    assert_eq!(vmm.kill_and_wait(BOUND).await.unwrap(), Exit::Unknown, "only its parent could know");
+    assert!(banger_vmm::scan(place.root()).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_console_of_a_panic_says_so() {
+    let place = Place::new();
+    let config = place.qemu("panic").await;
+    exit_of(&launch(&config).await.unwrap(), &place).await;
+    let ending = console::ending(&config.console_log).unwrap();
+    assert_eq!(ending, Ending::Panicked("sysrq triggered crash".into()), "{}", place.console());
+    // The next boot begins with an empty console.
+    let vmm = launch(&place.qemu("poweroff").await).await.unwrap();
+    exit_of(&vmm, &place).await;
+    assert_eq!(console::ending(&config.console_log).unwrap(), Ending::PoweredOff, "{}", place.console());
+}
+
+/// The processes that have the VM's id in their arguments.
+fn processes_of(config: &VmmConfig) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok());
+    let arguments = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    arguments.filter(|arguments| arguments.contains(config.vm.as_str())).collect()
 }

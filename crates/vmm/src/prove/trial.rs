@@ -4,7 +4,7 @@ use super::{BOUND, ProofSetup, Unusable, Verdict};
 use crate::binary::Binary;
 use crate::config::{Engine, VmmConfig};
 use crate::console::{self, Ending};
-use crate::launch::{LaunchError, launch};
+use crate::launch::{LaunchError, launch_within};
 use crate::process::Vmm;
 use crate::scan::scan;
 use banger_model::wire::hello::{Greeting, Hunt, VERSION};
@@ -40,9 +40,9 @@ async fn attempt(engine: Engine, binary: Binary, setup: &ProofSetup, deadline: I
     });
     make_private(&folder).map_err(|error| fails(format!("{}: {error}", folder.display())))?;
     let config = config(engine, binary, setup, &folder).map_err(|error| fails(error.to_string()))?;
-    // A launch is not to be cancelled, so what it starts is held whatever the clock says.
-    let launched = launch(&config).await;
+    let launched = launch_within(&config, deadline.saturating_duration_since(Instant::now())).await;
     let outcome = match &launched {
+        Err(LaunchError::Silent { .. }) => Err(late()),
         Err(error) => Err(fails(explain(error))),
         Ok(vmm) => match timeout_at(deadline, greet(vmm)).await {
             Ok(true) => Ok(()),

@@ -54,9 +54,10 @@ port)
     for port in /sys/class/virtio-ports/*; do
         [ "$($B cat "$port/name")" = banger.agent ] && agent=/dev/${port##*/}
     done
-    # Without a client at the host's end a read finds the end of the file.
+    # It opens once only. Without a client at the host's end a read finds the end of the file.
+    exec 3<>"$agent"
     while :; do
-        while read -r line; do echo "echo $line"; done <"$agent" >"$agent"
+        while read -r line <&3; do echo "echo $line" >&3; done
         $B sleep 0.1
     done
     ;;

@@ -37,27 +37,53 @@ pub(crate) async fn qemu() -> Binary {
     discover(VmmKind::Qemu, None, &std::env::var_os("PATH").unwrap()).await.unwrap()
 }
 
-/// A VM's folders. Whatever runs in it is killed at the end.
+/// A VM's folder. Whatever runs in it is killed at the end.
 pub(crate) struct Place {
-    folder: tempfile::TempDir,
+    /// None when it is another process's.
+    temporary: Option<tempfile::TempDir>,
+    folder: PathBuf,
     pub(crate) vm: VmId,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::in_folder("vm")
+    }
+
+    /// With a folder of that name.
+    pub(crate) fn in_folder(name: &str) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let mut place = Self::existing(folder);
+        place.temporary = Some(temporary);
+        place
+    }
+
+    /// In a folder that is there and stays.
+    pub(crate) fn existing(folder: PathBuf) -> Self {
         static COUNT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
         let mut entropy = [0; 16];
         entropy[..4].copy_from_slice(&std::process::id().to_le_bytes());
         entropy[4] = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Self { folder: tempfile::tempdir().unwrap(), vm: VmId::from_entropy(entropy) }
+        Self { temporary: None, folder, vm: VmId::from_entropy(entropy) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.folder.path()
+        &self.folder
+    }
+
+    /// A shell script.
+    pub(crate) fn program(&self, name: &str, script: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     /// A disk of that many MiB.
@@ -84,7 +110,7 @@ impl Place {
             kernel_args: vec![format!("act={act}")],
             disks: Vec::new(),
             net: None,
-            runtime_dir: self.folder.path().to_owned(),
+            runtime_dir: self.folder.clone(),
             console_log: self.path("console.log"),
             vmm_log: self.path("vmm.log"),
             record: self.path("vmm.json"),
@@ -108,7 +134,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for record in banger_vmm::find(self.vm, self.folder.path()).unwrap_or_default() {
+        for record in banger_vmm::scan(&self.folder).unwrap_or_default() {
             let pid = rustix::process::Pid::from_raw(record.identity.pid).unwrap();
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
