@@ -13,6 +13,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 /// Enough for a kernel and an initramfs with its modules.
@@ -111,7 +112,7 @@ async fn answered(vmm: &Vmm) {
 }
 
 /// Greets until the agent answers.
-async fn talk(mut stream: tokio::net::UnixStream) -> io::Result<()> {
+async fn talk(mut stream: UnixStream) -> io::Result<()> {
     let mut nonce = [0; 16];
     rustix::rand::getrandom(&mut nonce, rustix::rand::GetRandomFlags::empty())?;
     let greeting = Greeting { version: VERSION, nonce };
@@ -163,5 +164,51 @@ pub(super) async fn sweep(setup: &ProofSetup) {
         {
             tracing::warn!(%error, "a test guest of an earlier run lingers");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_model::wire::hello::GREETING_LEN;
+
+    #[tokio::test]
+    async fn an_agent_that_wakes_up_late_is_greeted_until_it_answers() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let agent = async {
+            // It sleeps through the first greeting, and noise of an earlier session is still on its way.
+            theirs.read_exact(&mut [0; GREETING_LEN]).await.unwrap();
+            theirs.write_all(b"noise \x00bngr<g\x01 of an earlier session").await.unwrap();
+            let mut hunt = Hunt::for_host();
+            let mut buffer = [0; 7];
+            loop {
+                let read = theirs.read(&mut buffer).await.unwrap();
+                if let Some((greeting, _)) = hunt.feed(&buffer[..read]) {
+                    theirs.write_all(&greeting.to_host()).await.unwrap();
+                    return;
+                }
+            }
+        };
+        let (talked, ()) = tokio::join!(talk(ours), agent);
+        talked.unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_nonce_or_version_is_no_answer() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let agent = async move {
+            let mut greeting = [0; GREETING_LEN];
+            theirs.read_exact(&mut greeting).await.unwrap();
+            let (greeting, _) = Hunt::for_host().feed(&greeting).unwrap();
+            theirs.write_all(&Greeting { nonce: [9; 16], ..greeting }.to_host()).await.unwrap();
+            theirs.write_all(&Greeting { version: VERSION + 1, ..greeting }.to_host()).await.unwrap();
+        };
+        // It hangs up then.
+        let (talked, ()) = tokio::join!(talk(ours), agent);
+        let talked = talked.unwrap_err().kind();
+        assert!(matches!(
+            talked,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        ));
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+mod vmlinux;
+
 use banger_model::spec::VmmKind;
 use banger_model::{ByteSize, VmId};
 use banger_vmm::binary::{Binary, discover};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Longest that anything in a guest may take here; an idle machine needs a tenth of it.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
-/// The folder with `vmlinuz` and `initramfs`, made on first use and kept for later runs.
+/// The folder with `vmlinuz`, `vmlinux` and `initramfs`, made on first use and kept for later runs.
 pub(crate) fn guest() -> &'static Path {
     static GUEST: OnceLock<PathBuf> = OnceLock::new();
     GUEST.get_or_init(|| {
@@ -24,10 +26,12 @@ pub(crate) fn guest() -> &'static Path {
         lock.lock().unwrap();
         let folder = tmp.join("vmm-guest");
         let age = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified());
-        let fresh = age(&folder).is_ok_and(|made| made > age(&script).unwrap());
+        let fresh = age(&folder.join("vmlinux")).is_ok_and(|made| made > age(&script).unwrap());
         if !fresh {
             let status = Command::new("sh").arg(&script).arg(&folder).status().unwrap();
             assert!(status.success(), "the test guest could not be made: {status}");
+            let elf = vmlinux::elf_of(&std::fs::read(folder.join("vmlinuz")).unwrap());
+            std::fs::write(folder.join("vmlinux"), elf).unwrap();
         }
         folder
     })
@@ -35,6 +39,18 @@ pub(crate) fn guest() -> &'static Path {
 
 pub(crate) async fn qemu() -> Binary {
     discover(VmmKind::Qemu, None, &std::env::var_os("PATH").unwrap()).await.unwrap()
+}
+
+/// Firecracker, from `BANGER_TEST_FIRECRACKER` or `PATH`. None, said loudly, when there is none.
+pub(crate) async fn firecracker(test: &str) -> Option<Binary> {
+    let named = std::env::var_os("BANGER_TEST_FIRECRACKER").map(PathBuf::from);
+    match discover(VmmKind::Firecracker, named.as_deref(), &std::env::var_os("PATH").unwrap()).await {
+        Ok(binary) => Some(binary),
+        Err(error) => {
+            eprintln!("SKIPPED: {test}: {error}");
+            None
+        }
+    }
 }
 
 /// A VM's folder. Whatever runs in it is killed at the end.
@@ -115,6 +131,16 @@ impl Place {
             vmm_log: self.path("vmm.log"),
             record: self.path("vmm.json"),
         }
+    }
+
+    /// A guest on Firecracker that says all that its kernel does.
+    pub(crate) async fn firecracker(&self, binary: Binary) -> VmmConfig {
+        let mut config = self.qemu("wait").await;
+        config.engine = Engine::Firecracker;
+        config.binary = binary;
+        config.kernel.elf = Some(guest().join("vmlinux"));
+        config.kernel_args.push("loglevel=7".into());
+        config
     }
 
     pub(crate) fn console(&self) -> String {

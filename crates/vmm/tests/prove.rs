@@ -1,0 +1,68 @@
+//! Proving KVM on the host that runs the tests, whatever it has.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod support;
+
+use banger_model::spec::{NetMode, VmmChoice};
+use banger_vmm::prove::{self, BOUND};
+use banger_vmm::{Engine, Kernel, Programs, ProofSetup, Unusable, Verdict, Wish, candidates, choose};
+use std::time::{Duration, Instant};
+use support::{Place, firecracker, guest, qemu};
+
+#[tokio::test]
+async fn a_guest_whose_agent_does_not_answer_proves_nothing_and_that_is_remembered() {
+    let place = Place::new();
+    let setup = ProofSetup {
+        // Without an agent in it.
+        kernel: Kernel {
+            bzimage: Some(guest().join("vmlinuz")),
+            elf: Some(guest().join("vmlinux")),
+            initramfs: guest().join("initramfs"),
+            hz: Kernel::DEFAULT_HZ,
+        },
+        memory_dir: place.path("state"),
+        runtime_dir: place.path("proof"),
+    };
+    let mut engines = vec![(Engine::QemuKvm, qemu().await)];
+    let test = "a_guest_whose_agent_does_not_answer_proves_nothing_and_that_is_remembered";
+    engines.extend(firecracker(test).await.map(|binary| (Engine::Firecracker, binary)));
+
+    let start = Instant::now();
+    let proofs = prove::prove(&engines, &setup, false).await;
+    let took = start.elapsed();
+    eprintln!("in {took:?}: {proofs:?}");
+    assert!(took < BOUND + Duration::from_secs(10), "{took:?}");
+    for (engine, _) in &engines {
+        assert!(matches!(proofs.of(*engine), Some(Verdict::Unusable(_))), "{engine}: {proofs:?}");
+    }
+    assert!(banger_vmm::scan(place.root()).unwrap().is_empty(), "a trial is left");
+
+    let start = Instant::now();
+    assert_eq!(prove::prove(&engines, &setup, false).await, proofs);
+    assert!(start.elapsed() < Duration::from_secs(1), "it was tried again");
+
+    let programs = Programs::discover(&banger_vmm::Overrides::default(), &std::env::var_os("PATH").unwrap()).await;
+    let wish = Wish { vmm: VmmChoice::Auto, net: NetMode::User };
+    assert_eq!(candidates(wish, &programs).len(), 1);
+    let choice = choose(wish, programs, &proofs).unwrap();
+    assert_eq!(choice.engine, Engine::QemuTcg);
+    eprintln!("{}", choice.reason);
+    assert!(choice.reason.contains("KVM") && !choice.reason.contains('\n'), "{}", choice.reason);
+}
+
+#[tokio::test]
+async fn a_kernel_that_is_not_there_is_the_verdict() {
+    let place = Place::new();
+    let setup = ProofSetup {
+        kernel: Kernel { bzimage: Some(place.path("gone")), elf: None, initramfs: place.path("gone"), hz: 250 },
+        memory_dir: place.path("state"),
+        runtime_dir: place.path("proof"),
+    };
+    let proofs = prove::prove(&[(Engine::QemuKvm, qemu().await)], &setup, true).await;
+    match proofs.of(Engine::QemuKvm) {
+        Some(Verdict::Unusable(Unusable::Fails { reason })) => assert!(reason.contains("gone"), "{reason}"),
+        Some(Verdict::Unusable(Unusable::NoDevice | Unusable::NoPermission { .. })) => {}
+        other => panic!("{other:?}"),
+    }
+}
