@@ -36,7 +36,15 @@ impl Server {
     pub(crate) fn start(
         answer: impl Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on("127.0.0.1", answer)
+    }
+
+    /// As [`Self::start`], on another address.
+    pub(crate) fn on(
+        address: &str,
+        answer: impl Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<String>>>::default());
         let (answer, stopped, seen) = (Arc::new(answer), Arc::clone(&stop), Arc::clone(&requests));
@@ -81,6 +89,11 @@ fn read(stream: &mut TcpStream) -> Option<Request> {
             return None;
         }
         head.push(byte[0]);
+        // Not HTTP, but TLS: this is what web servers say then.
+        if !head[0].is_ascii_uppercase() {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            return None;
+        }
     }
     let head = String::from_utf8(head).ok()?;
     let path = head.split(' ').nth(1)?.to_owned();
