@@ -14,7 +14,7 @@ use crate::{
 use banger_model::{
     VmId,
     api::vm::{BootEnd, EndReason},
-    vm::Target,
+    vm::{OpenOperation, Target, Verb},
 };
 use plan::{Decision, Fact, Intent};
 use std::{collections::BTreeSet, time::Duration};
@@ -63,7 +63,7 @@ pub(crate) async fn one(app: &App, id: VmId) -> Result<(), ReconcileError> {
             app.db.settle(id, Target::Running).await?;
             app.watch(id);
         }
-        Decision::TakeDown(target) => take_down(app, id, row.as_ref(), target, EndReason::Killed).await?,
+        Decision::TakeDown(target) => take_down(app, id, row.as_ref(), target, taken_down(&fact)).await?,
         Decision::NoteEnd => {
             let reason = match &row {
                 Some(row) => app.host.ended(row).await,
@@ -75,15 +75,27 @@ pub(crate) async fn one(app: &App, id: VmId) -> Result<(), ReconcileError> {
     Ok(())
 }
 
+/// Why a boot that is taken down has ended.
+fn taken_down(fact: &Fact) -> EndReason {
+    match fact.intent.and_then(|intent| intent.open) {
+        Some(OpenOperation { verb: Verb::Start | Verb::Restart, .. }) => {
+            EndReason::NeverReady { message: "the daemon ended while it was being started".into() }
+        }
+        _ => EndReason::Killed,
+    }
+}
+
 async fn observe(app: &App, id: VmId, row: Option<&VmRow>) -> Fact {
     let present: Present = app.host.observe(id);
     let intent = row.map(|row| Intent {
         target: row.target,
         open: row.operation.as_ref().map(crate::db::OperationRow::open),
-        unheld: row.rm && row.operation.is_none() && !app.leases.held(id),
+        unheld: row.rm && !app.leases.held(id),
     });
+    // An agent that has not been given the VM's facts answers too, but its guest is not what was asked for.
+    let configured = row.and_then(|row| row.boot.as_ref()).is_some_and(|boot| !boot.boot_id.is_empty());
     let agent_answers = match intent {
-        Some(intent) if plan::needs_agent(&intent) && present.vmm_alive => {
+        Some(intent) if plan::needs_agent(&intent) && present.vmm_alive && configured => {
             tokio::time::timeout(AGENT_BOUND, app.host.session(id)).await.is_ok_and(|session| session.is_ok())
         }
         _ => false,

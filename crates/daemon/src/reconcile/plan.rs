@@ -2,12 +2,12 @@
 //!
 //! | open operation | target | observed | decision |
 //! |---|---|---|---|
+//! | any or none, of a VM whose client has gone | any | anything | remove |
 //! | create, forward | stopped | anything | unwind to absent |
-//! | start or restart, forward | running | all of it, and the agent answers | settle as success, adopt |
+//! | start or restart, forward | running | all of it, the guest is set up and its agent answers | settle as success, adopt |
 //! | start or restart, forward | running | anything less | unwind to stopped, "interrupted" |
 //! | any, unwinding | - | anything | go on unwinding |
 //! | stop, kill, delete | stopped, absent | anything | go on downwards |
-//! | none | any, tied to a client that has gone | anything | remove |
 //! | none | running | VMM alive | adopt |
 //! | none | running | VMM gone | note the end, remove what only a running VM owns |
 //! | none | stopped | run-time resources exist | remove them |
@@ -25,7 +25,7 @@ pub(crate) struct Fact {
     pub(crate) intent: Option<Intent>,
     /// What the host shows.
     pub(crate) present: Present,
-    /// Whether its agent answers. Only asked for where the table needs it.
+    /// Whether its guest is set up and its agent answers. Only asked for where the table needs it.
     pub(crate) agent_answers: bool,
 }
 
@@ -58,6 +58,9 @@ pub(crate) fn decide(fact: &Fact) -> Decision {
     let Some(Intent { target, open, unheld }) = fact.intent else {
         return Decision::TakeDown(Target::Absent);
     };
+    if unheld {
+        return Decision::TakeDown(Target::Absent);
+    }
     match open {
         Some(OpenOperation { verb: Verb::Create, .. } | OpenOperation { verb: Verb::Delete, .. }) => {
             Decision::TakeDown(Target::Absent)
@@ -70,7 +73,7 @@ pub(crate) fn decide(fact: &Fact) -> Decision {
         Some(OpenOperation { verb: Verb::Start | Verb::Restart | Verb::Stop | Verb::Kill, .. }) => {
             Decision::TakeDown(Target::Stopped)
         }
-        None if unheld || target == Target::Absent => Decision::TakeDown(Target::Absent),
+        None if target == Target::Absent => Decision::TakeDown(Target::Absent),
         None if target == Target::Running => match fact.present.vmm_alive {
             true => Decision::Adopt,
             false => Decision::NoteEnd,
@@ -82,7 +85,11 @@ pub(crate) fn decide(fact: &Fact) -> Decision {
 
 /// Whether the table needs to know if the agent answers.
 pub(crate) fn needs_agent(intent: &Intent) -> bool {
-    matches!(intent.open, Some(OpenOperation { verb: Verb::Start | Verb::Restart, direction: Direction::Forward }))
+    !intent.unheld
+        && matches!(
+            intent.open,
+            Some(OpenOperation { verb: Verb::Start | Verb::Restart, direction: Direction::Forward })
+        )
 }
 
 #[cfg(test)]
@@ -132,8 +139,11 @@ mod tests {
         }
         let orphan = Fact { intent: None, present: alive(), agent_answers: true };
         assert_eq!(decide(&orphan), TakeDown(Absent));
-        let intent = Intent { target: Running, open: None, unheld: true };
-        assert_eq!(decide(&Fact { intent: Some(intent), present: alive(), agent_answers: true }), TakeDown(Absent));
+        let starting = OpenOperation { verb: Verb::Start, direction: Forward };
+        for open in [None, Some(starting)] {
+            let intent = Intent { target: Running, open, unheld: true };
+            assert_eq!(decide(&Fact { intent: Some(intent), present: alive(), agent_answers: true }), TakeDown(Absent));
+        }
     }
 
     proptest! {

@@ -184,6 +184,47 @@ async fn a_vm_goes_with_the_client_that_it_is_tied_to() {
     assert!(app.db.vms().await.unwrap().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_a_dead_daemon_left_is_settled_by_what_is_there() {
+    for (noted, target) in [(true, Target::Running), (false, Target::Stopped)] {
+        let bench = Bench::new();
+        let first = bench.daemon();
+        arrange(&first, Target::Running).await;
+        let vm = first.named(&name("box")).await.unwrap();
+        if !noted {
+            let boot = crate::db::BootRow { boot_id: String::new(), ..vm.boot.unwrap() };
+            first.db.note_boot(vm.id, boot).await.unwrap();
+        }
+        let operation = crate::db::OperationRow::begin(crate::clock::new_op(), Verb::Start);
+        first.db.intend(vm.id, Target::Running, operation, None).await.unwrap();
+        kill(first);
+        let app = bench.daemon();
+        look(&app).await;
+        bench.assert_settled(&app).await;
+        assert_eq!(app.named(&name("box")).await.unwrap().target, target, "noted: {noted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_of_a_client_that_waited_for_its_boot_goes_with_the_daemon() {
+    let bench = Bench::new();
+    let first = bench.daemon();
+    let (cx, _events) = begin(&first);
+    let (_, _lease) = create(&first, Some("box"), true, &cx).await.unwrap();
+    bench.world.plant(Fault { effect: Effect::Boot, when: When::After, how: How::Crashes });
+    let starting = tokio::spawn({
+        let first = Arc::clone(&first);
+        async move { act(&first, Verb::Start).await }
+    });
+    bench.world.reached.notified().await;
+    starting.abort();
+    kill(first);
+    let app = bench.daemon();
+    look(&app).await;
+    bench.assert_settled(&app).await;
+    assert!(app.db.vms().await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn another_daemon_removes_what_was_tied_to_a_client_of_the_first() {
     let bench = Bench::new();
