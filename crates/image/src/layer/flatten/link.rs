@@ -12,6 +12,8 @@ pub struct LeafId(pub(super) u32);
 #[derive(Debug)]
 struct Pending {
     id: LeafId,
+    /// The layer that has the link: only what lower ones have can be meant.
+    layer: u32,
     /// One of the links, for errors.
     link: String,
 }
@@ -19,8 +21,8 @@ struct Pending {
 /// What must be remembered about links and hidden names.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// By the path that links lead to.
-    pending: HashMap<Vec<u8>, Pending>,
+    /// By the path that links lead to; one for each layer that has such links.
+    pending: HashMap<Vec<u8>, Vec<Pending>>,
     /// Names of the current layer that are hidden, and which entry has them.
     skipped: HashMap<Vec<u8>, u64>,
     /// The same for hard links, and where they lead.
@@ -36,8 +38,14 @@ impl Links {
         self.missed.clear();
     }
 
-    pub(super) fn take_pending(&mut self, key: &[u8]) -> Option<LeafId> {
-        self.pending.remove(key).map(|pending| pending.id)
+    /// What links of layers above `layer` expect at a path.
+    fn take_pending(&mut self, key: &[u8], layer: u32) -> Vec<LeafId> {
+        let Some(pending) = self.pending.get_mut(key) else { return Vec::new() };
+        let taken = pending.extract_if(.., |pending| pending.layer > layer).map(|pending| pending.id).collect();
+        if pending.is_empty() {
+            self.pending.remove(key);
+        }
+        taken
     }
 
     pub(super) fn skipped(&mut self, key: Vec<u8>, ordinal: u64) {
@@ -51,7 +59,7 @@ impl Links {
     /// A target that never came, and a link to it; the first by name.
     pub(super) fn first_pending(&self) -> Option<(&[u8], &str)> {
         let first = self.pending.iter().min_by_key(|(key, _)| *key);
-        first.map(|(key, pending)| (key.as_slice(), pending.link.as_str()))
+        first.and_then(|(key, pending)| Some((key.as_slice(), pending.first()?.link.as_str())))
     }
 }
 
@@ -61,12 +69,12 @@ impl Flatten {
         let target = path::names(target)?;
         let place = self.walk(self.layer, &link)?;
         let key = path::key(&place.path);
-        let target = self.walk(self.layer, &target)?;
+        let target = self.look(self.layer, &target)?;
         if key == path::key(&target.path) {
             return Ok(());
         }
         self.symlinks.remove(&key);
-        let wanted = self.links.take_pending(&key);
+        let wanted = self.take_pending(&key);
         if wanted.is_none() && self.is_hidden(&place) {
             self.links.skipped_links.insert(key, target.path);
             return Ok(());
@@ -86,7 +94,7 @@ impl Flatten {
         // A hidden link leads on. Each of them was there before the one that leads to it, but tars can be made by hand.
         for _ in 0..super::MAX_LINKS {
             let Some(next) = self.links.skipped_links.get(&path::key(&names)).cloned() else { break };
-            Place { dir, path: names } = self.walk(self.layer, &next)?;
+            Place { dir, path: names } = self.look(self.layer, &next)?;
         }
         let fault = |names: &[Name]| FlattenError {
             path: link.to_owned(),
@@ -106,9 +114,27 @@ impl Flatten {
             let nodes = &mut self.nodes;
             return Ok(*self.links.missed.entry(*ordinal).or_insert_with(|| nodes.reserve()));
         }
-        let nodes = &mut self.nodes;
-        let new = || Pending { id: nodes.reserve(), link: link.to_owned() };
-        Ok(self.links.pending.entry(key).or_insert_with(new).id)
+        Ok(self.pend(key, link.to_owned(), self.layer))
+    }
+
+    fn pend(&mut self, key: Vec<u8>, link: String, layer: u32) -> LeafId {
+        let pending = self.links.pending.entry(key).or_default();
+        if let Some(known) = pending.iter().find(|pending| pending.layer == layer) {
+            return known.id;
+        }
+        let id = self.nodes.reserve();
+        pending.push(Pending { id, layer, link });
+        id
+    }
+
+    /// What links of upper layers expect at a path of the current layer; they are one from now on.
+    pub(super) fn take_pending(&mut self, key: &[u8]) -> Option<LeafId> {
+        let wanted = self.links.take_pending(key, self.layer);
+        let (first, others) = wanted.split_first()?;
+        for other in others {
+            self.nodes.unite(*other, *first);
+        }
+        Some(*first)
     }
 
     /// A symbolic link came to light at `path`: hard links of upper layers that lead through it lead elsewhere.
@@ -120,11 +146,17 @@ impl Flatten {
         prefix.push(b'/');
         let keys: Vec<Vec<u8>> = self.links.pending.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
         for key in keys {
-            let Some(Pending { id, link }) = self.links.pending.remove(&key) else { continue };
-            let names = path::names(&key)?;
-            let place = self.walk(self.layer, &names)?;
-            let found = self.target(place, &link)?;
-            self.nodes.unite(id, found);
+            for Pending { id, layer, link } in self.links.pending.remove(&key).unwrap_or_default() {
+                let names = path::names(&key)?;
+                let place = self.look(self.layer, &names)?;
+                // A link of this layer that came before means what was there before.
+                let found = if layer > self.layer {
+                    self.target(place, &link)?
+                } else {
+                    self.pend(path::key(&place.path), link, layer)
+                };
+                self.nodes.unite(id, found);
+            }
         }
         Ok(())
     }

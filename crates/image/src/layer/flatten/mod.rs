@@ -14,6 +14,9 @@ mod node;
 mod path;
 mod tree;
 
+#[cfg(test)]
+mod model;
+
 pub use error::{FlattenError, FlattenFault};
 pub use link::LeafId;
 
@@ -151,7 +154,7 @@ impl Flatten {
             self.redirect(&place.path)?;
         }
         // A hard link of an upper layer may lead here, wherever else this name is hidden.
-        let wanted = self.links.take_pending(&key);
+        let wanted = self.take_pending(&key);
         let id = match wanted {
             Some(id) => id,
             None if self.is_hidden(&place) => {
@@ -213,7 +216,10 @@ impl Flatten {
     fn apply(&mut self, op: Op) -> Result<(), FlattenError> {
         let mut todo = VecDeque::from([op]);
         while let Some(Op { layer, path, what }) = todo.pop_front() {
-            let place = self.walk(layer, &path)?;
+            let place = match what {
+                What::Dir(_) | What::Leaf(_) => self.walk(layer, &path)?,
+                What::Whiteout | What::Opaque => self.look(layer, &path)?,
+            };
             let Some(dir) = place.dir else { continue };
             let Some(name) = place.path.last() else {
                 if let What::Dir(meta) = what {
@@ -240,8 +246,22 @@ impl Flatten {
         Ok(())
     }
 
-    /// Follows a path as a layer means it, making folders that nobody defined yet.
+    /// Follows a path as a layer means it, making folders that nobody defined yet, for a name that is to be there.
     fn walk(&mut self, layer: u32, path: &[Name]) -> Result<Place, FlattenError> {
+        self.follow(layer, path, Nodes::folder)
+    }
+
+    /// The same for a name that is there, or not.
+    fn look(&mut self, layer: u32, path: &[Name]) -> Result<Place, FlattenError> {
+        self.follow(layer, path, Nodes::folder_if_any)
+    }
+
+    fn follow(
+        &mut self,
+        layer: u32,
+        path: &[Name],
+        folder: impl Fn(&mut Nodes, NodeId, &[u8], u32) -> Option<NodeId>,
+    ) -> Result<Place, FlattenError> {
         let fault = |fault| FlattenError { path: path::shown(path), fault };
         let Some((last, parents)) = path.split_last() else {
             return Ok(Place { dir: Some(NodeId::ROOT), path: Path::new() });
@@ -274,7 +294,7 @@ impl Flatten {
                 }
                 continue;
             }
-            let next = dir.and_then(|dir| self.nodes.folder(dir, &name, layer));
+            let next = dir.and_then(|dir| folder(&mut self.nodes, dir, &name, layer));
             behind.push((name, next));
             if behind.len() + ahead.len() > 2 * path.len() + 4096 {
                 return Err(fault(FlattenFault::TooDeep));

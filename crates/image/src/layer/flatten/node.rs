@@ -126,6 +126,12 @@ impl Nodes {
         dir.opaque > layer || dir.hidden.get(name).is_some_and(|hidden| *hidden > layer)
     }
 
+    /// Whatever a name was below `layer`, it was replaced or removed there.
+    fn cover(&mut self, dir: NodeId, name: &[u8], layer: u32) {
+        let hidden = self.dir_mut(dir).hidden.entry(name.into()).or_default();
+        *hidden = (*hidden).max(layer);
+    }
+
     /// Whether upper layers hide a name, unless they have a folder there.
     pub(super) fn is_hidden(&self, dir: NodeId, name: &[u8], layer: u32) -> bool {
         self.is_covered(dir, name, layer)
@@ -155,23 +161,30 @@ impl Nodes {
         }
     }
 
-    /// The folder of that name, made if need be; none if upper layers hide it.
+    /// The folder of that name if there is one, or could be one: made if nothing is known of the name. None if something else
+    /// has it, or upper layers hide it.
+    pub(super) fn folder_if_any(&mut self, dir: NodeId, name: &[u8], layer: u32) -> Option<NodeId> {
+        match self.dir(dir).names.get(name) {
+            Some(Child::Leaf { .. }) => None,
+            _ => self.folder(dir, name, layer),
+        }
+    }
+
+    /// The folder of that name, made if need be, also in place of something else; none if upper layers hide it.
     pub(super) fn folder(&mut self, dir: NodeId, name: &[u8], layer: u32) -> Option<NodeId> {
         if self.is_hidden(dir, name, layer) {
             return None;
         }
-        let opaque = match self.dir(dir).names.get(name) {
-            Some(Child::Dir(id)) => return Some(*id),
+        match self.dir(dir).names.get(name).copied() {
+            Some(Child::Dir(id)) => return Some(id),
             Some(Child::Leaf { id, layer }) => {
-                let (id, layer) = (*id, *layer);
                 self.slot(id).names -= 1;
-                // What that leaf hid stays hidden.
-                layer
+                self.cover(dir, name, layer);
             }
-            None => 0,
-        };
+            None => {}
+        }
         let id = NodeId(u32::try_from(self.dirs.len()).unwrap_or(u32::MAX));
-        self.dirs.push(Dir { opaque, ..Dir::default() });
+        self.dirs.push(Dir::default());
         self.names += 1;
         self.dir_mut(dir).names.insert(name.into(), Child::Dir(id));
         Some(id)
@@ -194,8 +207,7 @@ impl Nodes {
 
     /// Hides a name as far as it comes from below `layer`.
     pub(super) fn hide(&mut self, dir: NodeId, name: &[u8], layer: u32) {
-        let hidden = self.dir_mut(dir).hidden.entry(name.into()).or_default();
-        *hidden = (*hidden).max(layer);
+        self.cover(dir, name, layer);
         match self.dir(dir).names.get(name) {
             Some(Child::Leaf { id, layer: found }) if *found < layer => {
                 let id = *id;
@@ -222,9 +234,8 @@ impl Nodes {
             if is_symlink && !is_defined {
                 moved = Some(id);
             } else if is_defined || self.has_content(id) {
-                // The upper folder replaces the leaf, which hides what is below it.
-                let folder = self.dir_mut(id);
-                folder.opaque = folder.opaque.max(layer);
+                // The upper folder replaces the leaf.
+                self.cover(dir, name, layer);
                 return None;
             }
         }
