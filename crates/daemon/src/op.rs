@@ -119,12 +119,19 @@ impl OpCx {
         self.shared.id
     }
 
-    /// Another stage begins.
+    /// Another stage begins. Several resources can be of one stage, which is told once.
     pub(crate) fn stage(&self, stage: Stage, detail: impl Into<String>) {
-        let event = StageEvent { stage, detail: detail.into() };
-        tracing::info!(stage = ?event.stage, detail = event.detail, "stage");
-        *self.shared.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
-        self.tell(OpEvent::Stage(event));
+        let event = Some(StageEvent { stage, detail: detail.into() });
+        let mut current = self.shared.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current == event {
+            return;
+        }
+        current.clone_from(&event);
+        drop(current);
+        if let Some(event) = event {
+            tracing::info!(stage = ?event.stage, detail = event.detail, "stage");
+            self.tell(OpEvent::Stage(event));
+        }
     }
 
     /// How far the stage is. Dropped when the client is slow.

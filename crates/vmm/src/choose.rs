@@ -119,7 +119,10 @@ pub fn choose(wish: Wish, programs: Programs, proofs: &Proofs) -> Result<Choice,
         (VmmChoice::Auto | VmmChoice::Qemu, _, Ok(binary)) => Ok(Choice {
             engine: Engine::QemuTcg,
             binary,
-            reason: format!("KVM cannot be used, so QEMU emulates the processor, which is slow: {unusable}"),
+            reason: format!(
+                "KVM cannot be used, so QEMU emulates the processor, which is slow: {}",
+                unusable.in_short()
+            ),
         }),
         (VmmChoice::Auto, Ok(_), Err(source)) if wish.net == NetMode::None => {
             Err(ChooseError::NeitherKvmNorQemu { kvm: unusable, source })

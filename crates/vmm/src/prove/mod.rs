@@ -52,6 +52,14 @@ pub enum Unusable {
 }
 
 impl Unusable {
+    /// The reason without what a VMM said of it, which is for those who look into the matter.
+    pub fn in_short(&self) -> String {
+        match self {
+            Self::Fails { .. } => "/dev/kvm is there, but a test guest on it failed".into(),
+            other => other.to_string(),
+        }
+    }
+
     /// What the user can do about it.
     pub fn fix(&self) -> Option<String> {
         match self {
