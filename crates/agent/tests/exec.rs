@@ -47,7 +47,6 @@ fn what_cannot_run_is_refused_with_the_reason() {
     for name in ["no-such-program", "/no/such/program", ""] {
         assert!(matches!(refusal(&[name]), Refusal::NotFound { program } if program == name), "{name}");
     }
-    assert!(matches!(refusal(&[]), Refusal::NotFound { .. }));
     for (name, reason) in [("plain", "permission"), ("orphan", "/no/such/shell"), ("data", "neither a program")] {
         match refusal(&[&path(name)]) {
             Refusal::NotExecutable { reason: said, .. } => assert!(said.contains(reason), "{said}"),
@@ -81,6 +80,16 @@ fn the_environment_is_what_was_asked_for_and_what_none_should_miss() {
     assert!(user.starts_with("USER="), "{user}");
     let narrow = Exec { env: vec!["PATH=/nowhere".into()], ..exec(&["env"]) };
     assert!(matches!(agent.refusal(Request::Exec(narrow)), Refusal::NotFound { .. }));
+}
+
+#[test]
+fn without_a_command_it_is_a_login_shell() {
+    let mut agent = Agent::start();
+    let (channel, _) = agent.begin(exec(&[]));
+    agent.write(channel, "echo $0; exit 12\n");
+    let outcome = agent.finish(channel);
+    assert!(outcome.text().trim_end().starts_with('-') && outcome.text().ends_with("sh\n"), "{:?}", outcome.text());
+    assert_eq!(outcome.status, ExitStatus::Code(12));
 }
 
 #[test]
@@ -216,8 +225,11 @@ fn a_command_ends_when_its_process_does_whoever_holds_its_pipes() {
     assert_eq!(before, "before");
     let left: u32 = left.trim().parse().unwrap();
     assert!(lives(left), "what a command leaves behind goes on");
-    rustix::process::kill_process(rustix::process::Pid::from_raw(left as i32).unwrap(), rustix::process::Signal::KILL)
-        .unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(left.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
 }
 
 #[test]

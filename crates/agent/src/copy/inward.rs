@@ -3,22 +3,20 @@
 //! Owns: where its top entry goes, and making each kind of entry. What is in an entry's place is replaced, but a folder only
 //! by a folder and nothing else by one, as `cp -a` has it.
 
-use super::pax::Extras;
+use super::reader::{Item, Reader};
 use super::sparse::{self, Failed};
 use super::tree::{Meta, Tree, finish_at, finish_open, names, open_folder};
 use super::{CopyError, refused};
 use banger_model::wire::guest::{CopyIn, Refusal};
 use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, linkat, makedev, mknodat, open, openat, symlinkat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mknodat, open, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
 /// Bytes of a file taken at once; whole blocks.
 const BUFFER: usize = 128 * 1024;
@@ -79,10 +77,10 @@ impl In {
     }
 
     fn take(mut self, stream: impl Read) -> Result<(), CopyError> {
-        let mut archive = Archive::new(stream);
+        let mut reader = Reader::new(stream);
         let mut buffer = vec![0; BUFFER];
-        for entry in archive.entries().map_err(CopyError::Tar)? {
-            self.entry(entry.map_err(CopyError::Tar)?, &mut buffer)?;
+        while let Some(item) = reader.next()? {
+            self.item(&item, &mut reader, &mut buffer)?;
         }
         if self.top.is_none() {
             return Err(CopyError::Empty);
@@ -90,40 +88,33 @@ impl In {
         self.tree.finish()
     }
 
-    fn entry(&mut self, mut entry: Entry<'_, impl Read>, buffer: &mut [u8]) -> Result<(), CopyError> {
-        let kind = entry.header().entry_type();
-        if kind.is_pax_global_extensions() {
-            return Ok(());
-        }
-        let extras = Extras::of(&mut entry).map_err(CopyError::Tar)?;
-        let path = entry.path_bytes().into_owned();
-        let names = self.place(&path)?;
+    fn item(&mut self, item: &Item, content: &mut impl Read, buffer: &mut [u8]) -> Result<(), CopyError> {
+        let names = self.place(&item.path)?;
         let names: Vec<&OsStr> = names.iter().map(OsString::as_os_str).collect();
         let shown = self.tree.shown(&names);
-        let unknown = || CopyError::Kind { path: shown.clone(), kind: format!("{:?}", char::from(kind.as_byte())) };
-        if extras.foreign_sparse {
-            return Err(unknown());
+        let kind = item.kind;
+        let linkless = matches!(kind, EntryType::Link | EntryType::Symlink) && item.link.is_empty();
+        if item.extras.foreign_sparse || linkless {
+            return Err(unknown(&shown, kind));
         }
-        let meta = self.meta(&entry, extras).map_err(CopyError::Tar)?;
+        let meta = Meta {
+            mode: item.mode,
+            owner: self.owner.unwrap_or(item.owner),
+            mtime: item.mtime,
+            xattrs: item.extras.xattrs.clone(),
+        };
         if kind == EntryType::Directory {
             return self.tree.folder(&names, meta);
         }
         let [parents @ .., name] = names.as_slice() else { return Err(CopyError::Name { path: shown }) };
-        let link = match kind {
-            EntryType::Link | EntryType::Symlink => {
-                let target = entry.link_name_bytes().map(|target| target.into_owned());
-                target.filter(|target| !target.is_empty()).ok_or_else(unknown)?
-            }
-            _ => Vec::new(),
-        };
         if kind == EntryType::Link {
-            return self.hard_link(&link, parents, name);
+            return self.hard_link(&item.link, parents, name);
         }
         let folder = self.tree.enter(parents)?;
         let file = |source: Errno| failed(&shown, source);
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let made = regular(folder, name, &shown, &mut entry, &meta, buffer);
+                let made = regular(folder, name, &shown, item, content, &meta, buffer);
                 if made.is_err() {
                     // Better none than half of it.
                     let _ = unlinkat(folder, *name, AtFlags::empty());
@@ -131,16 +122,20 @@ impl In {
                 return made;
             }
             EntryType::Symlink => {
-                let target = OsStr::from_bytes(&link);
+                let target = OsStr::from_bytes(&item.link);
                 replacing(folder, name, || symlinkat(target, folder, *name)).map_err(file)?;
             }
             EntryType::Fifo | EntryType::Char | EntryType::Block => {
-                let (file_type, device) = device(&entry, kind).ok_or_else(unknown)?;
-                let mode = Mode::from_raw_mode(meta.mode & 0o7777);
+                let (file_type, device) = match kind {
+                    EntryType::Fifo => (FileType::Fifo, 0),
+                    EntryType::Char => (FileType::CharacterDevice, makedev(item.device.0, item.device.1)),
+                    _ => (FileType::BlockDevice, makedev(item.device.0, item.device.1)),
+                };
+                let mode = Mode::from_raw_mode(meta.mode);
                 replacing(folder, name, || mknodat(folder, *name, file_type, mode, device)).map_err(file)?;
                 rustix::fs::chmodat(folder, *name, mode, AtFlags::empty()).map_err(file)?;
             }
-            _ => return Err(unknown()),
+            _ => return Err(unknown(&shown, kind)),
         }
         finish_at(folder, name, &meta).map_err(file)
     }
@@ -159,19 +154,6 @@ impl In {
             names[0].clone_from(rename);
         }
         Ok(names)
-    }
-
-    fn meta(&self, entry: &Entry<'_, impl Read>, extras: Extras) -> std::io::Result<Meta> {
-        let header = entry.header();
-        let number =
-            |value: u64| u32::try_from(value).map_err(|_| std::io::Error::other("an owner's number is too large"));
-        let owner = match self.owner {
-            Some(owner) => owner,
-            None => (number(header.uid()?)?, number(header.gid()?)?),
-        };
-        let whole = Timespec { tv_sec: i64::try_from(header.mtime()?).unwrap_or(i64::MAX), tv_nsec: 0 };
-        let mtime = extras.mtime.unwrap_or(whole);
-        Ok(Meta { mode: header.mode()?, owner, mtime, xattrs: extras.xattrs })
     }
 
     /// A further name for a file that the tar has brought. Its folders are walked anew: they may be others.
@@ -217,38 +199,36 @@ fn replacing<T>(
     }
 }
 
+fn unknown(path: &Path, kind: EntryType) -> CopyError {
+    CopyError::Kind { path: path.to_owned(), kind: format!("{:?}", char::from(kind.as_byte())) }
+}
+
 fn regular(
     folder: BorrowedFd<'_>,
     name: &OsStr,
     shown: &Path,
-    entry: &mut Entry<'_, impl Read>,
+    item: &Item,
+    content: &mut impl Read,
     meta: &Meta,
     buffer: &mut [u8],
 ) -> Result<(), CopyError> {
     // Nobody else may look into it before it has its owner and mode.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let make = || openat(folder, name, flags, Mode::from_raw_mode(0o600));
-    let file = replacing(folder, name, make).map_err(|error| failed(shown, error))?;
-    let mut file = File::from(file);
-    let promised = entry.size();
-    let length = sparse::fill(&mut file, entry, buffer).map_err(|error| match error {
-        Failed::Read(error) => CopyError::Tar(error),
-        Failed::Write(source) => CopyError::File { path: shown.to_owned(), source },
-    })?;
-    if length != promised {
-        return Err(CopyError::CutOff { path: shown.to_owned() });
+    let file = File::from(replacing(folder, name, make).map_err(|error| failed(shown, error))?);
+    let write = |source| CopyError::File { path: shown.to_owned(), source };
+    for (start, length) in item.pieces.as_deref().unwrap_or(&[(0, item.size)]) {
+        let filled = sparse::fill(&file, *start, &mut content.take(*length), buffer).map_err(|error| match error {
+            Failed::Read(error) => CopyError::Tar(error),
+            Failed::Write(source) => write(source),
+        })?;
+        if filled != *length {
+            return Err(CopyError::CutOff { path: shown.to_owned() });
+        }
     }
+    // What comes last may be a hole.
+    file.set_len(item.size).map_err(write)?;
     finish_open(file.as_fd(), meta).map_err(|error| failed(shown, error))
-}
-
-fn device(entry: &Entry<'_, impl Read>, kind: EntryType) -> Option<(FileType, rustix::fs::Dev)> {
-    let header = entry.header();
-    let number = || Some(makedev(header.device_major().ok()??, header.device_minor().ok()??));
-    match kind {
-        EntryType::Fifo => Some((FileType::Fifo, 0)),
-        EntryType::Char => Some((FileType::CharacterDevice, number()?)),
-        _ => Some((FileType::BlockDevice, number()?)),
-    }
 }
 
 impl Tree {

@@ -7,6 +7,7 @@
 mod inward;
 mod outward;
 mod pax;
+mod reader;
 mod sparse;
 mod tree;
 

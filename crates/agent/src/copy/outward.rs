@@ -216,7 +216,7 @@ impl<W: Write> Sender<W> {
         xattrs: &[Xattr],
     ) -> Result<Header, CopyError> {
         let mtime = Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-        let mut records = pax::records(mtime, xattrs);
+        let mut records = Vec::new();
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(stat.st_mode & 0o7777);
@@ -234,6 +234,8 @@ impl<W: Write> Sender<W> {
                 records.push((key.to_owned(), value.to_vec()));
             }
         }
+        // Attributes last: there are readers that lose their way behind a value with line feeds in it.
+        records.extend(pax::records(mtime, xattrs));
         let records: Vec<(&str, &[u8])> = records.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
         if !records.is_empty() {
             self.builder.append_pax_extensions(records).map_err(CopyError::Send)?;

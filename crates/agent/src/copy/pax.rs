@@ -3,8 +3,6 @@
 //! Owns: the records' keys and the form of times, "SECONDS.FRACTION" (POSIX pax; `SCHILY.xattr.` as every tar program has it).
 
 use rustix::fs::Timespec;
-use std::io::{self, Read};
-use tar::Entry;
 
 const MTIME: &str = "mtime";
 const XATTR: &str = "SCHILY.xattr.";
@@ -17,26 +15,47 @@ pub(super) type Xattr = (String, Vec<u8>);
 /// What the records of one entry hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Extras {
+    pub(super) path: Option<Vec<u8>>,
+    pub(super) link: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
     pub(super) mtime: Option<Timespec>,
     pub(super) xattrs: Vec<Xattr>,
     pub(super) foreign_sparse: bool,
 }
 
 impl Extras {
-    /// Reads an entry's records. Records that mean nothing to us mean nothing.
-    pub(super) fn of(entry: &mut Entry<'_, impl Read>) -> io::Result<Self> {
+    /// Reads records: `LENGTH KEY=VALUE` and a line feed, where the length is that of all of it and the value may be any
+    /// bytes. Records that mean nothing to us mean nothing; none when they are malformed.
+    pub(super) fn parse(mut records: &[u8]) -> Option<Self> {
         let mut extras = Self::default();
-        let Some(records) = entry.pax_extensions()? else { return Ok(extras) };
-        for record in records {
-            let record = record?;
-            let Ok(key) = record.key() else { continue };
-            match key.strip_prefix(XATTR) {
-                Some(name) => extras.xattrs.push((name.to_owned(), record.value_bytes().to_vec())),
-                None if key == MTIME => extras.mtime = record.value().ok().and_then(parse_time),
-                None => extras.foreign_sparse |= key.starts_with(SPARSE),
-            }
+        while !records.is_empty() {
+            let digits = records.iter().position(|byte| *byte == b' ')?;
+            let length: usize = str::from_utf8(&records[..digits]).ok()?.parse().ok()?;
+            let record = records.get(digits + 1..length)?.strip_suffix(b"\n")?;
+            let equals = record.iter().position(|byte| *byte == b'=')?;
+            let (key, value) = (str::from_utf8(&record[..equals]), &record[equals + 1..]);
+            extras.take(key.unwrap_or_default(), value);
+            records = &records[length..];
         }
-        Ok(extras)
+        Some(extras)
+    }
+
+    fn take(&mut self, key: &str, value: &[u8]) {
+        let text = str::from_utf8(value).unwrap_or_default();
+        match key {
+            "path" => self.path = Some(value.to_vec()),
+            "linkpath" => self.link = Some(value.to_vec()),
+            "size" => self.size = text.parse().ok(),
+            "uid" => self.uid = text.parse().ok(),
+            "gid" => self.gid = text.parse().ok(),
+            MTIME => self.mtime = parse_time(text),
+            _ => match key.strip_prefix(XATTR) {
+                Some(name) => self.xattrs.push((name.to_owned(), value.to_vec())),
+                None => self.foreign_sparse |= key.starts_with(SPARSE),
+            },
+        }
     }
 }
 
@@ -98,6 +117,18 @@ mod tests {
         assert_eq!(parse_time("12.5"), Some(Timespec { tv_sec: 12, tv_nsec: 500_000_000 }));
         assert_eq!(parse_time("12.1234567899"), Some(Timespec { tv_sec: 12, tv_nsec: 123_456_789 }));
         assert_eq!(parse_time("7"), Some(Timespec { tv_sec: 7, tv_nsec: 0 }));
+    }
+
+    #[test]
+    fn values_may_hold_anything() {
+        let extras = Extras::parse(b"12 path=a=b\n26 SCHILY.xattr.user.x=\n\0\n9 new=er\n").expect("records");
+        assert_eq!(extras.path.as_deref(), Some(&b"a=b"[..]));
+        assert_eq!(extras.xattrs, [("user.x".to_owned(), b"\n\0".to_vec())]);
+        for broken in
+            [&b"x"[..], b"5 a=b", b"9 a=b\n", b"0 a=b\n", b"99999999999999999999 a=b\n", b"6 a b\n", b" a=b\n"]
+        {
+            assert_eq!(Extras::parse(broken), None, "{broken:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write};
+use std::os::unix::fs::FileExt as _;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
 /// Blocks of zeros of this size, in bytes, are left out: what file systems allocate by.
@@ -99,25 +100,29 @@ pub(super) fn pad(out: &mut impl Write, length: u64) -> io::Result<()> {
     io::copy(&mut io::repeat(0).take(rest), out).map(drop)
 }
 
-/// Writes all of `content` to a new file, blocks of zeros as holes. Returns the length.
-pub(super) fn fill(file: &mut File, content: &mut impl Read, buffer: &mut [u8]) -> Result<u64, Failed> {
-    let mut length = 0;
+/// Writes all of `content` to a new file from `from` on, blocks of zeros as holes. Returns how much it was.
+pub(super) fn fill(file: &File, from: u64, content: &mut impl Read, buffer: &mut [u8]) -> Result<u64, Failed> {
+    let mut at = from;
     loop {
         let filled = read_full(content, buffer).map_err(Failed::Read)?;
         if filled == 0 {
-            break;
+            return Ok(at - from);
         }
-        for block in buffer[..filled].chunks(BLOCK) {
-            match block.len() == BLOCK && block.iter().all(|byte| *byte == 0) {
-                true => file.seek_relative(BLOCK as i64).map_err(Failed::Write)?,
-                false => file.write_all(block).map_err(Failed::Write)?,
+        let blocks: Vec<&[u8]> = buffer[..filled].chunks(BLOCK).collect();
+        let mut start = 0;
+        for run in blocks.chunk_by(|a, b| is_hole(a) == is_hole(b)) {
+            let end = start + run.iter().map(|block| block.len()).sum::<usize>();
+            if !is_hole(run[0]) {
+                file.write_all_at(&buffer[start..end], at + start as u64).map_err(Failed::Write)?;
             }
+            start = end;
         }
-        length += filled as u64;
+        at += filled as u64;
     }
-    // The last block may have been a hole.
-    file.set_len(length).map_err(Failed::Write)?;
-    Ok(length)
+}
+
+fn is_hole(block: &[u8]) -> bool {
+    block.len() == BLOCK && block.iter().all(|byte| *byte == 0)
 }
 
 /// On which side a copy of bytes failed.

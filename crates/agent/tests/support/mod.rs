@@ -118,6 +118,11 @@ impl Agent {
         }
     }
 
+    /// Has `body` come again as the next of its channel.
+    pub fn put_back(&mut self, channel: u32, body: Body) {
+        self.waiting.entry(channel).or_default().push_front(body);
+    }
+
     /// The next frame of any channel; none at the session's end.
     pub fn next_frame(&mut self) -> Option<Frame> {
         let mut buffer = [0; 64 * 1024];
@@ -242,6 +247,7 @@ pub fn eventually(what: impl Fn() -> bool) {
 }
 
 /// Says on stderr that a test does not run, when this is not root.
+#[expect(clippy::print_stderr, reason = "a test that does not run says so")]
 pub fn skipped_without_root(name: &str) -> bool {
     let skipped = !rustix::process::geteuid().is_root();
     if skipped {
