@@ -136,3 +136,100 @@ impl<W: Write> ModuleArchive<W> {
         self.archive.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF header for x86-64 with one program header of that type.
+    fn program(segment: u32) -> Vec<u8> {
+        let mut elf = vec![0; 120];
+        elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        elf[16] = 3;
+        elf[18] = 62;
+        elf[20] = 1;
+        elf[32] = 64;
+        elf[52] = 64;
+        elf[54] = 56;
+        elf[56] = 1;
+        elf[64..68].copy_from_slice(&segment.to_le_bytes());
+        elf
+    }
+
+    /// A store with a kernel that has two modules to load.
+    fn store(dir: &Path) -> (Store, Digest) {
+        let store = Store::open(dir.join("store")).unwrap();
+        let digest = Digest::from_bytes([7; 32]);
+        std::fs::create_dir(store.kernel(&digest)).unwrap();
+        let mut modules = ModuleArchive::new(Vec::new()).unwrap();
+        modules.module("virtio", b"first").unwrap();
+        modules.module("overlay", b"second!").unwrap();
+        std::fs::write(store.kernel(&digest).join(file::BOOT_MODULES), modules.finish().unwrap()).unwrap();
+        (store, digest)
+    }
+
+    /// Name, mode and content of every entry, as the kernel would see them: it reads archive after archive.
+    fn entries(mut bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+        let mut found = Vec::new();
+        while !bytes.is_empty() {
+            assert_eq!(&bytes[..6], b"070701");
+            let field = |n: usize| {
+                u32::from_str_radix(std::str::from_utf8(&bytes[6 + 8 * n..14 + 8 * n]).unwrap(), 16).unwrap()
+            };
+            let (mode, size, name) = (field(1), field(6) as usize, field(11) as usize);
+            let content = (110 + name).next_multiple_of(4);
+            let text = String::from_utf8(bytes[110..110 + name - 1].to_vec()).unwrap();
+            if text != "TRAILER!!!" {
+                found.push((text, mode, bytes[content..content + size].to_vec()));
+            }
+            bytes = &bytes[(content + size).next_multiple_of(4)..];
+        }
+        found
+    }
+
+    #[test]
+    fn it_holds_the_agent_and_the_modules_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, kernel) = store(dir.path());
+        let agent = dir.path().join("agent");
+        std::fs::write(&agent, program(elf::abi::PT_LOAD)).unwrap();
+        let path = ensure(&store, &kernel, &agent).unwrap();
+        let entries = entries(&std::fs::read(&path).unwrap());
+        let get = |name: &str| entries.iter().find(|entry| entry.0 == name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((get("init").1, &get("init").2), (0o100_755, &program(elf::abi::PT_LOAD)));
+        assert_eq!(get("dev/console").1, 0o020_600);
+        assert_eq!(get("modules/order").2, b"00-virtio.ko\n01-overlay.ko\n");
+        assert_eq!(get("modules/01-overlay.ko").2, b"second!");
+        let names: Vec<&str> = entries.iter().map(|entry| entry.0.as_str()).collect();
+        assert!(
+            names.iter().position(|name| *name == "modules")
+                < names.iter().position(|name| name.starts_with("modules/"))
+        );
+
+        // The same parts give the same file, another agent another.
+        assert_eq!(ensure(&store, &kernel, &agent).unwrap(), path);
+        let mut other = program(elf::abi::PT_LOAD);
+        other.push(0);
+        std::fs::write(&agent, other).unwrap();
+        assert_ne!(ensure(&store, &kernel, &agent).unwrap(), path);
+        assert_eq!(std::fs::read_dir(store.root().join("staging")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_agent_that_cannot_run_alone_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, kernel) = store(dir.path());
+        let agent = dir.path().join("agent");
+        let mut arm = program(elf::abi::PT_LOAD);
+        arm[18] = 183;
+        for unusable in [program(elf::abi::PT_INTERP), arm, b"#!/bin/sh\n".to_vec(), Vec::new()] {
+            std::fs::write(&agent, unusable).unwrap();
+            assert!(matches!(ensure(&store, &kernel, &agent), Err(InitramfsError::NotStatic { .. })));
+        }
+        let missing = dir.path().join("missing");
+        let error = ensure(&store, &kernel, &missing).unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot read the guest agent {}", missing.display()));
+        std::fs::write(&agent, program(elf::abi::PT_LOAD)).unwrap();
+        assert!(matches!(ensure(&store, &Digest::from_bytes([8; 32]), &agent), Err(InitramfsError::Store(_))));
+    }
+}

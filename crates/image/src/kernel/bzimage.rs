@@ -175,3 +175,91 @@ fn release(image: &[u8]) -> Result<String, BzImageError> {
     let end = text.iter().take(super::MAX_RELEASE + 1).position(|b| matches!(b, 0 | b' ')).ok_or_else(bad)?;
     super::valid_release(&text[..end]).ok_or_else(bad)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLAIN: &[u8] = b"an ELF file, for all that matters here";
+
+    /// A boot image with that payload, as the build would end it.
+    fn image(payload: &[u8]) -> Vec<u8> {
+        let mut image = vec![0; 1024];
+        image[field::SETUP_SECTS] = 1;
+        image[field::BOOT_FLAG..field::BOOT_FLAG + 2].copy_from_slice(&0xaa55_u16.to_le_bytes());
+        image[field::MAGIC..field::MAGIC + 4].copy_from_slice(b"HdrS");
+        image[field::VERSION..field::VERSION + 2].copy_from_slice(&0x020f_u16.to_le_bytes());
+        image[field::KERNEL_VERSION..field::KERNEL_VERSION + 2].copy_from_slice(&0x100_u16.to_le_bytes());
+        image[0x300..0x320].copy_from_slice(b"6.1.0-9-cloud-amd64 (build) #1\0\0");
+        let length = u32::try_from(payload.len()).unwrap();
+        image[field::PAYLOAD_LENGTH..field::PAYLOAD_LENGTH + 4].copy_from_slice(&length.to_le_bytes());
+        image.extend_from_slice(payload);
+        image
+    }
+
+    fn with_length(mut packed: Vec<u8>, length: usize) -> Vec<u8> {
+        packed.extend(u32::try_from(length).unwrap().to_le_bytes());
+        packed
+    }
+
+    fn zstd() -> Vec<u8> {
+        with_length(zstd::encode_all(PLAIN, 1).unwrap(), PLAIN.len())
+    }
+
+    fn unpack(image: &[u8]) -> Result<Vec<u8>, BzImageError> {
+        let mut out = Vec::new();
+        BzImage::parse(image)?.unpack(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn the_elf_comes_out_of_every_compression() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(PLAIN).unwrap();
+        let block = lz4_flex::block::compress(PLAIN);
+        let mut lz4 = 0x184c_2102_u32.to_le_bytes().to_vec();
+        lz4.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
+        lz4.extend(block);
+        for payload in [zstd(), gzip.finish().unwrap(), with_length(lz4, PLAIN.len())] {
+            assert_eq!(unpack(&image(&payload)).unwrap(), PLAIN);
+        }
+        assert_eq!(BzImage::parse(&image(&zstd())).unwrap().release(), "6.1.0-9-cloud-amd64");
+    }
+
+    #[test]
+    fn damage_is_told_apart() {
+        let good = image(&zstd());
+        assert!(matches!(unpack(&good[..good.len() - 1]), Err(BzImageError::Truncated { .. })));
+        assert!(matches!(unpack(&good[..0x210]), Err(BzImageError::Truncated { .. })));
+        assert!(matches!(unpack(b"MZ"), Err(BzImageError::NotBzImage)));
+        let changed = |at: usize, bytes: &[u8]| {
+            let mut image = good.clone();
+            image[at..at + bytes.len()].copy_from_slice(bytes);
+            unpack(&image)
+        };
+        assert!(matches!(changed(field::VERSION, &[7, 2]), Err(BzImageError::TooOld { major: 2, minor: 7 })));
+        assert!(matches!(changed(field::PAYLOAD_OFFSET, &[0xff; 4]), Err(BzImageError::Truncated { .. })));
+        assert!(matches!(changed(field::PAYLOAD_LENGTH, &[2, 0, 0, 0]), Err(BzImageError::Field { .. })));
+        assert!(matches!(changed(1024, &[0; 4]), Err(BzImageError::Field { .. })));
+        assert!(matches!(changed(1024, b"BZh9"), Err(BzImageError::Compression { compression: "bzip2" })));
+        assert!(matches!(changed(1024 + 6, &[0xff; 8]), Err(BzImageError::Payload(_) | BzImageError::Length { .. })));
+        assert!(matches!(changed(0x300, b"../../x"), Err(BzImageError::Field { .. })));
+        for length in [PLAIN.len() - 1, PLAIN.len() + 1] {
+            let wrong = with_length(zstd::encode_all(PLAIN, 1).unwrap(), length);
+            assert!(matches!(unpack(&image(&wrong)), Err(BzImageError::Length { .. })), "{length}");
+        }
+        let huge = with_length(zstd::encode_all(PLAIN, 1).unwrap(), usize::try_from(u32::MAX).unwrap());
+        assert!(matches!(unpack(&image(&huge)), Err(BzImageError::TooLarge { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(at in 0_usize..1100, byte: u8, cut in 0_usize..1200) {
+            let mut image = image(&zstd());
+            image[at % 1040] = byte;
+            let _any = unpack(&image[..cut.min(image.len())]);
+            let _any = unpack(&image);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Owns: turning the catalog name `debian` into Debian's newest cloud kernel, by way of the host's apt. Must not: trust
 //! anything that apt has not verified: package lists are signed, apt checks the package against them, and the bytes are
-//! checked once more against the list here. Nothing is installed, and no root rights are needed.
+//! checked once more against the list here. Nothing is installed or cached on the host, and no root rights are needed.
 
 use super::CatalogError;
 use crate::cancel::Cancel;
@@ -34,61 +34,84 @@ pub(crate) struct Package {
     pub(crate) sha256: Digest,
 }
 
-/// Asks apt's lists for the kernel that is current now.
-pub(crate) fn resolve(cancel: &Cancel) -> Result<Package, CatalogError> {
-    let meta = show(META_PACKAGE, None, cancel)?;
-    let (name, version) = field(&meta, "Depends").and_then(kernel_dependency).ok_or(CatalogError::NoKernel)?;
-    let record = show(name, version, cancel)?;
-    package(&record).ok_or_else(|| CatalogError::Record { package: name.to_owned() })
+/// The host's apt, with a cache of our own: it reads the host's lists and changes nothing of the host.
+#[derive(Debug)]
+pub(crate) struct Apt<'a> {
+    cache: PathBuf,
+    downloads: PathBuf,
+    cancel: &'a Cancel,
 }
 
-/// Downloads `package` into `folder`, which only we use, and checks it.
-pub(crate) fn download(
-    package: &Package,
-    folder: &Path,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<PathBuf, CatalogError> {
-    let mut command = apt("apt-get");
-    // Root's apt drops its rights for downloads, but cannot then reach a private folder, and warns.
-    command.args(["-o", "APT::Sandbox::User=root", "-o", "APT::Get::AllowUnauthenticated=false"]);
-    command.args(["-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30"]);
-    command.args(["-q", "download", &format!("{}={}", package.name, package.version)]).current_dir(folder);
-    let mut told = 0;
-    let downloaded = tool::run(command, DOWNLOAD_LIMIT, cancel, || {
-        let here = largest_file(folder).map_or(0, |(_, length)| length.min(package.size));
-        if here >= told + (256 << 10) {
-            told = here;
-            progress.bytes(here, Some(package.size));
-        }
-    });
-    downloaded.map_err(|error| {
-        tool_error(error, |source| CatalogError::Download { package: package.name.clone(), source })
-    })?;
-    let Some((path, length)) = largest_file(folder) else {
-        return Err(CatalogError::NothingDownloaded { package: package.name.clone() });
-    };
-    progress.bytes(length, Some(package.size));
-    let found = digest(&path, cancel)?;
-    if found != package.sha256 {
-        return Err(CatalogError::Digest { package: package.name.clone(), expected: package.sha256, found });
+impl<'a> Apt<'a> {
+    /// Works in `folder`, which is empty and only ours.
+    pub(crate) fn new(folder: &Path, cancel: &'a Cancel) -> io::Result<Self> {
+        let apt = Self { cache: folder.join("cache"), downloads: folder.join("downloads"), cancel };
+        std::fs::create_dir(&apt.cache)?;
+        std::fs::create_dir(&apt.downloads)?;
+        Ok(apt)
     }
-    Ok(path)
-}
 
-fn apt(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
-    command
-}
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
+        for (option, file) in [("pkgcache", "packages"), ("srcpkgcache", "sources")] {
+            command.arg("-o").arg(format!("Dir::Cache::{option}={}", self.cache.join(file).display()));
+        }
+        command
+    }
 
-/// The lists' record of a package: of `version`, or of what apt would install.
-fn show(name: &str, version: Option<&str>, cancel: &Cancel) -> Result<String, CatalogError> {
-    let mut command = apt("apt-cache");
-    command.args(["show", "--no-all-versions", "--"]);
-    command.arg(version.map_or_else(|| name.to_owned(), |version| format!("{name}={version}")));
-    tool::capture(command, LOOK_UP_LIMIT, cancel)
-        .map_err(|error| tool_error(error, |source| CatalogError::NotListed { package: name.to_owned(), source }))
+    /// Asks apt's lists for the kernel that is current now.
+    pub(crate) fn resolve(&self) -> Result<Package, CatalogError> {
+        let meta = self.show(META_PACKAGE, None)?;
+        let (name, version) = field(&meta, "Depends").and_then(kernel_dependency).ok_or(CatalogError::NoKernel)?;
+        let record = self.show(name, version)?;
+        package(&record).ok_or_else(|| CatalogError::Record { package: name.to_owned() })
+    }
+
+    /// The lists' record of a package: of `version`, or of what apt would install.
+    fn show(&self, name: &str, version: Option<&str>) -> Result<String, CatalogError> {
+        let mut command = self.command("apt-cache");
+        command.args(["show", "--no-all-versions", "--"]);
+        command.arg(version.map_or_else(|| name.to_owned(), |version| format!("{name}={version}")));
+        tool::capture(command, LOOK_UP_LIMIT, self.cancel)
+            .map_err(|error| tool_error(error, |source| CatalogError::NotListed { package: name.to_owned(), source }))
+    }
+
+    /// Downloads `package` and checks it.
+    pub(crate) fn download(&self, package: &Package, progress: &dyn Progress) -> Result<PathBuf, CatalogError> {
+        let mut command = self.command("apt-get");
+        // Root's apt drops its rights for downloads, but cannot then reach a private folder, and warns.
+        command.args(["-o", "APT::Sandbox::User=root", "-o", "APT::Get::AllowUnauthenticated=false"]);
+        command.args([
+            "-o",
+            "Acquire::Retries=3",
+            "-o",
+            "Acquire::http::Timeout=30",
+            "-o",
+            "Acquire::https::Timeout=30",
+        ]);
+        command.args(["-q", "download", &format!("{}={}", package.name, package.version)]);
+        command.current_dir(&self.downloads);
+        let mut told = 0;
+        let downloaded = tool::run(command, DOWNLOAD_LIMIT, self.cancel, || {
+            let here = largest_file(&self.downloads).map_or(0, |(_, length)| length.min(package.size));
+            if here >= told + (256 << 10) {
+                told = here;
+                progress.bytes(here, Some(package.size));
+            }
+        });
+        let name = || package.name.clone();
+        downloaded.map_err(|error| tool_error(error, |source| CatalogError::Download { package: name(), source }))?;
+        let Some((path, length)) = largest_file(&self.downloads) else {
+            return Err(CatalogError::NothingDownloaded { package: name() });
+        };
+        progress.bytes(length, Some(package.size));
+        let found = digest(&path, self.cancel)?;
+        if found != package.sha256 {
+            return Err(CatalogError::Digest { package: name(), expected: package.sha256, found });
+        }
+        Ok(path)
+    }
 }
 
 fn tool_error(error: ToolError, other: impl FnOnce(ToolError) -> CatalogError) -> CatalogError {

@@ -103,3 +103,80 @@ fn plain_path(path: &std::path::Path) -> Option<String> {
     }
     (!parts.is_empty()).then(|| parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tar with one file of each kind that matters.
+    fn tree() -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |path: &str, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            // Written as it is: the tar library itself would refuse what is hostile.
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.append(&header, content).unwrap();
+        };
+        add("./boot/vmlinuz-6.1", b"kernel");
+        add("../../etc/passwd", b"hostile");
+        add("/lib/modules/6.1/a.ko", b"module");
+        tar.into_inner().unwrap()
+    }
+
+    fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = AR_MAGIC.to_vec();
+        for (name, content) in members {
+            bytes.extend(
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).into_bytes(),
+            );
+            bytes.extend_from_slice(content);
+            bytes.resize(bytes.len().next_multiple_of(2), b'\n');
+        }
+        bytes
+    }
+
+    fn read(package: &[u8]) -> Result<Vec<(String, String)>, DebError> {
+        let mut found = Vec::new();
+        for_each_file(package, |path, content| {
+            let mut text = String::new();
+            content.read_to_string(&mut text).map_err(DebError::Read)?;
+            found.push((path.to_owned(), text));
+            Ok::<(), DebError>(())
+        })?;
+        Ok(found)
+    }
+
+    fn package(data: &str, content: &[u8]) -> Vec<u8> {
+        ar(&[("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), (data, content)])
+    }
+
+    #[test]
+    fn files_come_out_of_every_compression_and_stay_below_the_root() {
+        let expected = [("boot/vmlinuz-6.1", "kernel"), ("lib/modules/6.1/a.ko", "module")];
+        let expected = expected.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        let zstd = zstd::encode_all(tree().as_slice(), 1).unwrap();
+        for (member, content) in [("data.tar", tree()), ("data.tar.zst/", zstd.clone()), ("data.tar.xz", zstd)] {
+            assert_eq!(read(&package(member, &content)).unwrap(), expected, "{member}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_package_is_told_apart() {
+        let kind = |bytes: &[u8]| read(bytes).unwrap_err();
+        assert!(matches!(kind(b""), DebError::NotDeb));
+        assert!(matches!(kind(b"PK\x03\x04 something else"), DebError::NotDeb));
+        assert!(matches!(kind(&ar(&[("debian-binary", b"2.0\n")])), DebError::NoData));
+        assert!(matches!(kind(&package("data.tar.lzma", b"\x5d\0\0\x80")), DebError::Compression { .. }));
+        assert!(matches!(kind(&package("data.tar.xz", b"not xz")), DebError::Compression { .. }));
+        let whole = package("data.tar", &tree());
+        for length in [AR_MAGIC.len() + 10, AR_MAGIC.len() + AR_HEADER + 1, whole.len() - 1200] {
+            assert!(matches!(kind(&whole[..length]), DebError::Read(_)), "{length}");
+        }
+        let mut wrong = whole;
+        wrong[AR_MAGIC.len() + 58] = b'x';
+        assert!(matches!(kind(&wrong), DebError::NotDeb));
+    }
+}

@@ -4,13 +4,13 @@
 //! out the kernel's folder (that is the assembly). Callers keep two operations on one name apart.
 
 use super::assemble::{Assembly, MAX_BOOT_IMAGE};
-use super::catalog::{self, Package};
+use super::catalog::{Apt, Package};
 use super::deb::{self, DebError};
 use super::store::{self, FORMAT, Kernel, Origin};
 use super::{CatalogError, InvalidKernel, KernelError, bzimage, vmlinux};
 use crate::cancel::Cancel;
 use crate::progress::Progress;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use banger_model::KernelRef;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -40,7 +40,9 @@ pub fn pull(
         source => KernelError::Catalog { name: name.clone(), source },
     };
     progress.stage("look up the kernel package");
-    let package = catalog::resolve(cancel).map_err(unavailable)?;
+    let staging = store.stage()?;
+    let apt = Apt::new(staging.path(), cancel).map_err(StoreError::io("make a folder in", staging.path()))?;
+    let package = apt.resolve().map_err(unavailable)?;
     match here {
         Some(kernel) if matches!(&kernel.origin, Origin::Debian { sha256, .. } if *sha256 == package.sha256) => {
             return Ok(kernel);
@@ -49,8 +51,7 @@ pub fn pull(
     }
     progress.line(&format!("{} {}", package.name, package.version));
     progress.stage("download the kernel package");
-    let staging = store.stage()?;
-    let deb = catalog::download(&package, staging.path(), progress, cancel).map_err(unavailable)?;
+    let deb = apt.download(&package, progress).map_err(unavailable)?;
     progress.stage("unpack the kernel");
     let digest = assemble_package(store, &package, &deb, cancel)?;
     let Package { name: package, version, sha256, .. } = package;

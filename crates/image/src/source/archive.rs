@@ -140,3 +140,91 @@ fn inside(base: &str, path: &Path) -> Option<String> {
     }
     (!parts.is_empty()).then(|| parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    enum Put<'a> {
+        File(&'a str, &'a [u8]),
+        Link(tar::EntryType, &'a str, &'a str),
+    }
+    use Put::{File as F, Link as L};
+
+    /// A tar of hostile names; the tar library itself would not write them.
+    fn tar(entries: &[Put<'_>]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for entry in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            let content: &[u8] = match entry {
+                F(name, content) => {
+                    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+                    header.set_size(content.len() as u64);
+                    content
+                }
+                L(kind, name, target) => {
+                    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+                    header.as_old_mut().linkname[..target.len()].copy_from_slice(target.as_bytes());
+                    header.set_entry_type(*kind);
+                    header.set_size(0);
+                    b""
+                }
+            };
+            header.set_cksum();
+            tar.append(&header, content).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn open(bytes: &[u8]) -> Result<Archive, SourceError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Archive::open(file.path(), &Cancel::new())
+    }
+
+    fn invalid<T: std::fmt::Debug>(result: Result<T, SourceError>) -> InvalidImage {
+        match result {
+            Err(SourceError::Image { source, .. }) => source,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn files_are_read_in_place_and_links_stay_inside() {
+        let symlink = tar::EntryType::Symlink;
+        let archive = open(&tar(&[
+            F("./index.json", b"{}"),
+            F("/a/layer.tar", b"layer"),
+            L(symlink, "b/layer.tar", "../a/layer.tar"),
+            L(tar::EntryType::Link, "c", "a/layer.tar"),
+            L(symlink, "out", "../../etc/passwd"),
+            L(symlink, "round", "round"),
+            F("../../escaped", b"x"),
+        ]))
+        .unwrap();
+        assert_eq!(archive.read("index.json", 10).unwrap(), b"{}");
+        for name in ["a/layer.tar", "b/layer.tar", "c"] {
+            assert_eq!(archive.read(name, 10).unwrap(), b"layer", "{name}");
+        }
+        // Two readers of one file do not disturb each other, and a limit ends one byte late.
+        let (mut one, _) = archive.file("c").unwrap();
+        one.read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(archive.read("c", 3).unwrap(), b"laye");
+        assert_eq!(io::read_to_string(one).unwrap(), "yer");
+        for name in ["out", "round", "escaped", "../../escaped", "etc/passwd", "/etc/passwd"] {
+            assert!(matches!(invalid(archive.read(name, 10)), InvalidImage::Missing { .. }), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_in_place_is_refused() {
+        let whole = tar(&[F("a", &[1; 2000])]);
+        assert!(matches!(invalid(open(&whole[..1500])), InvalidImage::Truncated { .. }));
+        assert!(matches!(invalid(open(&whole[..300])), InvalidImage::Tar(_)));
+        assert!(matches!(invalid(open(b"\x1f\x8b\x08")), InvalidImage::Compressed { compression: "gzip" }));
+        assert!(matches!(invalid(open(&[b'x'; 2048])), InvalidImage::Tar(_)));
+        assert!(open(b"").unwrap().entries.is_empty());
+    }
+}

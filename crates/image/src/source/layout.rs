@@ -124,3 +124,128 @@ impl Blobs for Layout {
         self.read(&blob_name(digest), limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    fn put(dir: &Path, bytes: &str) -> Digest {
+        let digest = oci::digest(bytes.as_bytes());
+        fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+        fs::write(dir.join(blob_name(&digest)), bytes).unwrap();
+        digest
+    }
+
+    /// An entry of an index for an image without layers that calls itself so; `more` follows its size.
+    fn entry(dir: &Path, name: &str, more: &str) -> String {
+        let config = format!(r#"{{"architecture":"amd64","os":"linux","config":{{"User":"{name}"}}}}"#);
+        let digest = put(dir, &config);
+        let config = format!(
+            r#"{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":{}}}"#,
+            config.len()
+        );
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#);
+        let digest = put(dir, &manifest);
+        format!(r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","size":{}{more}}}"#, manifest.len())
+    }
+
+    fn index(dir: &Path, entries: &[String]) {
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        fs::write(dir.join("index.json"), format!(r#"{{"manifests":[{}]}}"#, entries.join(","))).unwrap();
+    }
+
+    fn user(dir: &Path, tag: Option<&str>) -> Result<String, String> {
+        let described = describe(&Layout::Folder(dir.to_owned()), tag);
+        described.map(|image| image.config.user).map_err(|error| match error {
+            SourceError::Image { source, .. } => source.to_string(),
+            other => other.to_string(),
+        })
+    }
+
+    fn tag(tag: &str) -> String {
+        format!(r#","annotations":{{"{TAG}":"{tag}"}}"#)
+    }
+
+    fn platform(platform: &str) -> String {
+        format!(r#","platform":{{{platform}}}"#)
+    }
+
+    #[test]
+    fn a_tag_chooses_and_several_need_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        index(dir, &[entry(dir, "one", &tag("1")), entry(dir, "two", &tag("2"))]);
+        assert_eq!(user(dir, Some("2")).unwrap(), "two");
+        assert_eq!(user(dir, None).unwrap_err(), "it has several images: 1, 2; say which");
+        assert_eq!(user(dir, Some("3")).unwrap_err(), "it has no image with the tag \"3\": it has 1, 2");
+        index(dir, &[entry(dir, "one", "")]);
+        assert_eq!(user(dir, None).unwrap(), "one");
+    }
+
+    #[test]
+    fn the_entry_for_this_machine_that_asks_least_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let amd64 = r#""os":"linux","architecture":"amd64""#;
+        let entries = [
+            entry(dir, "arm", &platform(r#""os":"linux","architecture":"arm64""#)),
+            entry(dir, "three", &platform(&format!(r#"{amd64},"variant":"v3""#))),
+            entry(dir, "plain", &platform(amd64)),
+            entry(dir, "windows", &platform(r#""os":"windows","architecture":"amd64""#)),
+        ];
+        index(dir, &entries);
+        assert_eq!(user(dir, None).unwrap(), "plain");
+        index(dir, &entries[..2]);
+        assert_eq!(user(dir, None).unwrap(), "three");
+        index(dir, &[entries[0].clone(), entries[3].clone()]);
+        assert_eq!(user(dir, None).unwrap_err(), "it is not for linux/amd64: it has linux/arm64, windows/amd64");
+        index(dir, &[]);
+        assert_eq!(user(dir, None).unwrap_err(), "it is not for linux/amd64: it has nothing");
+    }
+
+    #[test]
+    fn documents_are_checked_against_what_led_to_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let good = entry(dir, "one", "");
+        index(dir, std::slice::from_ref(&good));
+        let digest: Digest = good.split('"').find(|word| word.starts_with("sha256:")).unwrap().parse().unwrap();
+        let path = dir.join(blob_name(&digest));
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, [bytes.as_slice(), b" "].concat()).unwrap();
+        assert!(user(dir, None).unwrap_err().contains("was announced with"));
+        let mut other = bytes;
+        other[0] = b' ';
+        fs::write(&path, other).unwrap();
+        assert!(user(dir, None).unwrap_err().contains("its manifest hashes to"));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(user(dir, None).unwrap_err(), format!("it has no {}", blob_name(&digest)));
+        fs::remove_file(dir.join("oci-layout")).unwrap();
+        assert_eq!(user(dir, None).unwrap_err(), "it has no oci-layout");
+        fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"2.0"}"#).unwrap();
+        assert!(user(dir, None).unwrap_err().contains("\"2.0\""));
+        let missing = dir.join("missing");
+        assert_eq!(user(&missing, None).unwrap_err(), format!("cannot read {}", missing.display()));
+    }
+
+    #[test]
+    fn indexes_may_nest_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let mut nested = entry(dir, "deep", "");
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            index(dir, std::slice::from_ref(&nested));
+            seen.push(user(dir, None));
+            let document = format!(r#"{{"manifests":[{nested}]}}"#);
+            let (digest, size) = (put(dir, &document), document.len());
+            nested = format!(r#"{{"mediaType":"{}","digest":"{digest}","size":{size}}}"#, oci::OCI_INDEX);
+        }
+        assert_eq!(seen[..3], [Ok("deep".into()), Ok("deep".into()), Ok("deep".into())]);
+        assert_eq!(seen[3], Err("its indexes are nested too deep".into()));
+    }
+}

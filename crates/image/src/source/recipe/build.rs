@@ -8,6 +8,7 @@ use crate::tool::{Tool, ToolError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::{ChildStdout, Command};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -21,36 +22,59 @@ const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Whether this host and user can build at all.
 pub(super) fn check_host() -> Result<(), RecipeError> {
-    if !in_path("mmdebstrap") {
-        return Err(RecipeError::NoMmdebstrap);
-    }
-    if is_root() {
-        return Ok(());
-    }
-    if !in_path("newuidmap") {
-        return Err(RecipeError::NoUidmap);
-    }
-    let uid = rustix::process::getuid().as_raw().to_string();
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let user = user_name(&passwd, &uid).unwrap_or(&uid);
-    for file in ["/etc/subuid", "/etc/subgid"] {
-        let listed = std::fs::read_to_string(file).unwrap_or_default();
-        let names = listed.lines().filter_map(|line| line.split(':').next());
-        if !names.into_iter().any(|name| name == user || name == uid) {
-            return Err(RecipeError::NoSubordinateIds { file, user: user.to_owned() });
-        }
-    }
-    Ok(())
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let facts = Facts {
+        uid: rustix::process::geteuid().as_raw(),
+        passwd: read("/etc/passwd"),
+        ranges: RANGES.map(read),
+        has: |program: &str| std::env::split_paths(&path).any(|folder| is_program(&folder.join(program))),
+    };
+    facts.check()
+}
+
+fn is_program(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn in_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .any(|folder| rustix::fs::access(folder.join(program), rustix::fs::Access::EXEC_OK).is_ok())
+/// Where ranges of ids are given to users.
+const RANGES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+
+/// What a build depends on.
+struct Facts<F> {
+    uid: u32,
+    passwd: String,
+    /// The content of [`RANGES`].
+    ranges: [String; 2],
+    /// Whether a program is installed.
+    has: F,
+}
+
+impl<F: Fn(&str) -> bool> Facts<F> {
+    fn check(&self) -> Result<(), RecipeError> {
+        if !(self.has)("mmdebstrap") {
+            return Err(RecipeError::NoMmdebstrap);
+        }
+        if self.uid == 0 {
+            return Ok(());
+        }
+        if !(self.has)("newuidmap") {
+            return Err(RecipeError::NoUidmap);
+        }
+        let uid = self.uid.to_string();
+        let user = user_name(&self.passwd, &uid).unwrap_or(&uid);
+        for (file, listed) in RANGES.into_iter().zip(&self.ranges) {
+            let mut names = listed.lines().filter_map(|line| line.split(':').next());
+            if !names.any(|name| name == user || name == uid) {
+                return Err(RecipeError::NoSubordinateIds { file, user: user.to_owned() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The name of the user with that id, out of `/etc/passwd`.
@@ -148,10 +172,23 @@ impl Read for Build<'_> {
 mod tests {
     use super::*;
 
+    fn check(uid: u32, tools: &[&str], ranges: [&str; 2]) -> String {
+        let passwd = "root:x:0:0::/root:/bin/sh\nbad\nann:x:1000:1000::/home/ann:/bin/sh\n".to_owned();
+        let facts = Facts { uid, passwd, ranges: ranges.map(str::to_owned), has: |tool: &str| tools.contains(&tool) };
+        facts.check().err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
     #[test]
-    fn users_are_found_by_their_id() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nbad\nann:x:1000:1000::/home/ann:/bin/sh\n";
-        assert_eq!(user_name(passwd, "1000"), Some("ann"));
-        assert_eq!(user_name(passwd, "100"), None);
+    fn what_a_host_lacks_is_named_with_its_remedy() {
+        let both = ["mmdebstrap", "newuidmap"];
+        let given = ["ben:1:1\nann:100000:65536\n", "1000:100000:65536\n"];
+        assert!(check(0, &[], given).contains("install the package mmdebstrap"));
+        assert_eq!(check(0, &both[..1], ["", ""]), "");
+        assert!(check(1000, &both[..1], given).contains("install the package uidmap"));
+        assert_eq!(check(1000, &both, given), "");
+        let error = check(1000, &both, [given[0], "ben:1:1\n"]);
+        assert!(error.starts_with("/etc/subgid has no range") && error.contains("ann` as root"), "{error}");
+        // A user that only a directory server knows.
+        assert!(check(1001, &both, given).contains("user 1001"));
     }
 }
