@@ -21,6 +21,9 @@ mod operations;
 mod running;
 mod vms;
 
+#[cfg(test)]
+pub(crate) use error::{Failure, body_of};
+
 use crate::App;
 use axum::{Router, extract::DefaultBodyLimit, middleware};
 use banger_model::api::API_PREFIX;

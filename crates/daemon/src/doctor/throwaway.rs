@@ -6,6 +6,7 @@ use crate::{
     db::VmRow,
     guest::{Incoming, SessionError},
     op::{Cancelled, OpCx},
+    prepare::PrepareError,
     verbs::{self, VerbError, chain},
 };
 use banger_model::{
@@ -32,19 +33,20 @@ pub(crate) async fn boot(app: &App, cx: &OpCx) -> Result<Vec<Check>, Cancelled> 
     let request = CreateVm { memory: Some(MEMORY), disk: Some(DISK), vcpu: Some(1), rm: true, ..CreateVm::default() };
     let (vm, lease) = match verbs::create::create(app, request, cx).await {
         Ok(made) => made,
-        Err(VerbError::Cancelled(cancelled)) => return Err(cancelled),
+        Err(VerbError::Cancelled(cancelled) | VerbError::Prepare(PrepareError::Cancelled(cancelled))) => {
+            return Err(cancelled);
+        }
         Err(error) => return Ok(vec![fail(name, format!("could not be made: {}", chain(&error)), advice(&error))]),
     };
     let begun = Instant::now();
     let started = verbs::start::start(app, &vm.name, cx).await;
     let booted = begun.elapsed();
-    let checks = match started {
+    let mut checks = match started {
         Ok(vm) => ran(app, vm, booted).await,
         Err(error) => vec![fail(name, format!("did not boot: {}", chain(&error)), advice(&error))],
     };
     let gone = verbs::delete::delete(app, &vm.name, true, cx).await;
     drop(lease);
-    let mut checks = checks;
     if let Err(error) = gone {
         let fix = format!("`banger vm delete --force {}`", vm.name);
         checks.push(fail(name, format!("could not be taken away: {}", chain(&error)), fix));

@@ -248,3 +248,6 @@ async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

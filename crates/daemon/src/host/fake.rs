@@ -14,7 +14,7 @@ use banger_model::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -73,6 +73,19 @@ pub(crate) struct World {
     /// Told when a fault that crashes or hangs has been reached.
     pub(crate) reached: Notify,
     changed: Notify,
+    /// What the agents of all guests are, instead of one that greets and no more.
+    pub(crate) agent: OnceLock<Agent>,
+    /// Where consoles are.
+    pub(crate) consoles: OnceLock<PathBuf>,
+}
+
+/// An agent: serves a session on a stream, until it is dropped because its VM has ended.
+pub(crate) struct Agent(pub(crate) Box<dyn Fn(UnixStream) -> BoxFuture<'static, ()> + Send + Sync>);
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Agent")
+    }
 }
 
 impl World {
@@ -111,6 +124,22 @@ impl World {
             ..Machine::default()
         };
         self.machines.lock().unwrap().insert(id, machine);
+    }
+
+    /// Resolves when the VM's VMM has ended.
+    async fn ended(&self, id: VmId) -> EndReason {
+        loop {
+            let changed = self.changed.notified();
+            let ended = {
+                let mut machines = self.machines.lock().unwrap();
+                let machine = machines.entry(id).or_default();
+                (!machine.alive).then(|| machine.end.clone())
+            };
+            if let Some(reason) = ended {
+                return reason.unwrap_or(EndReason::Lost);
+            }
+            changed.await;
+        }
     }
 
     fn present(&self, id: VmId) -> Present {
@@ -273,23 +302,24 @@ impl Host for FakeHost {
     }
 
     fn ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, EndReason> {
-        Box::pin(async move {
-            loop {
-                let changed = self.world.changed.notified();
-                let ended = self.with(vm.id, |machine| (!machine.alive).then(|| machine.end.clone()));
-                if let Some(reason) = ended {
-                    return reason.unwrap_or(EndReason::Lost);
-                }
-                changed.await;
-            }
-        })
+        Box::pin(self.world.ended(vm.id))
     }
 
     fn session(&self, id: VmId) -> BoxFuture<'_, Result<Session, crate::guest::SessionError>> {
         Box::pin(async move {
             let answers = self.with(id, |machine| machine.alive && machine.answers);
             let (ours, theirs) = UnixStream::pair().unwrap();
-            tokio::spawn(agent(theirs, answers));
+            let world = Arc::clone(&self.world);
+            tokio::spawn(async move {
+                let agent = match world.agent.get() {
+                    Some(Agent(serve)) if answers => serve(theirs),
+                    _ => Box::pin(greet(theirs, answers)),
+                };
+                tokio::select! {
+                    () = agent => {}
+                    _ = world.ended(id), if answers => {}
+                }
+            });
             Session::open(ours).await
         })
     }
@@ -313,7 +343,8 @@ impl Host for FakeHost {
     }
 
     fn console(&self, id: VmId, boot: u32) -> PathBuf {
-        PathBuf::from(format!("/nowhere/{id}/{boot}"))
+        let folder = self.world.consoles.get().cloned().unwrap_or_else(|| PathBuf::from("/nowhere"));
+        folder.join(format!("{id}.{boot}"))
     }
 
     fn user_net(&self) -> Result<(), NoUserNet> {
@@ -322,7 +353,7 @@ impl Host for FakeHost {
 }
 
 /// An agent that greets, and no more; or one that hangs up.
-async fn agent(mut stream: UnixStream, answers: bool) {
+async fn greet(mut stream: UnixStream, answers: bool) {
     let mut hunt = Hunt::for_host();
     let mut buffer = [0; 64];
     while let Ok(n @ 1..) = stream.read(&mut buffer).await {

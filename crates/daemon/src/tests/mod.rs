@@ -2,6 +2,7 @@
 //! the next daemon makes of one that was killed.
 
 mod crashes;
+mod http;
 mod lives;
 mod store;
 

@@ -26,7 +26,7 @@ pub(super) fn furnish(root: &Path) {
         size: ByteSize::mib(1),
         created_ms: 1,
         init: None,
-        config: ImageConfig::default(),
+        config: ImageConfig { env: vec!["FROM=image".into(), "WHO=image".into()], ..ImageConfig::default() },
         warnings: Vec::new(),
     };
     write(&store.image(&digest).join("manifest.json"), &serde_json::to_vec(&manifest).unwrap());

@@ -103,10 +103,7 @@ mod tests {
         let with = |change: fn(&mut ExecRequest)| {
             let mut request = ExecRequest::default();
             change(&mut request);
-            command(&image(), request).map_err(|failure| {
-                let source = std::error::Error::source(&failure).unwrap().to_string();
-                source
-            })
+            command(&image(), request).map_err(|failure| std::error::Error::source(&failure).unwrap().to_string())
         };
         assert!(with(|r| r.env = vec!["A".into()]).unwrap_err().contains("\"A\" is not NAME=VALUE"));
         assert!(with(|r| r.env = vec!["=x".into()]).unwrap_err().contains("NAME=VALUE"));

@@ -25,15 +25,15 @@ use tracing::Instrument;
 
 /// How much is put together for one write, in bytes.
 const WRITE_SIZE: usize = 128 * 1024;
-/// How long a client may take to read that its command was lost.
-const LAST_WORDS_BOUND: Duration = Duration::from_secs(2);
+/// How long a client may take to read the last frame and hang up.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Passes frames on as soon as the connection has been upgraded.
 pub(super) fn begin(running: Running, channel: Channel, reply: Reply, upgrade: OnUpgrade) {
     let app = Arc::clone(&running.app);
     let task = async move {
         match upgrade.await {
-            Ok(stream) => pass(&running, &channel, reply, TokioIo::new(stream)).await,
+            Ok(stream) => pass(&running, channel, reply, TokioIo::new(stream)).await,
             Err(error) => {
                 tracing::info!(error = &error as &dyn std::error::Error, "the client left before its command ran")
             }
@@ -46,34 +46,43 @@ pub(super) fn begin(running: Running, channel: Channel, reply: Reply, upgrade: O
 enum End {
     /// The last frame has been passed on.
     Over,
-    /// The client has gone; or it speaks nonsense, and is told so.
-    Client(Option<Failure>),
+    /// The client has gone.
+    Gone,
+    /// The client does not speak the protocol, and is told so.
+    Violation(Box<Failure>),
     /// The guest has gone.
     Guest,
     ShuttingDown,
 }
 
-async fn pass<S: AsyncRead + AsyncWrite>(running: &Running, channel: &Channel, reply: Reply, stream: S) {
+async fn pass<S: AsyncRead + AsyncWrite>(running: &Running, channel: Channel, reply: Reply, stream: S) {
     let (mut read, mut write) = tokio::io::split(stream);
     let end = tokio::select! {
         biased;
-        end = to_client(channel, reply, &mut write) => end,
-        end = to_guest(channel, &mut read) => end,
+        end = to_client(&channel, reply, &mut write) => end,
+        end = to_guest(&channel, &mut read) => end,
         () = running.app.shutdown.cancelled() => End::ShuttingDown,
     };
+    // Now, and not after the farewells: a command that has lost its client is to end.
+    drop(channel);
     let failure = match end {
-        End::Over | End::Client(None) => None,
-        End::Client(failure) => failure,
+        End::Gone => return,
+        End::Over => None,
+        End::Violation(failure) => Some(*failure),
         End::Guest => Some(running.lost().await),
         End::ShuttingDown => Some(Failure::ShuttingDown),
     };
-    if let Some(failure) = failure {
-        tracing::warn!(error = &failure as &dyn std::error::Error, "the command was lost");
-        let words = last_words(&failure);
-        // A client that does not read must not hold up the daemon's end.
-        let _ = timeout(LAST_WORDS_BOUND, write.write_all(&words)).await;
-    }
-    let _ = timeout(LAST_WORDS_BOUND, write.shutdown()).await;
+    let farewell = async {
+        if let Some(failure) = failure {
+            tracing::warn!(error = &failure as &dyn std::error::Error, "the command was lost");
+            write.write_all(&last_words(&failure)).await?;
+        }
+        write.shutdown().await?;
+        // What the client sent before it knew is taken in, so that it meets no broken pipe.
+        tokio::io::copy(&mut read, &mut tokio::io::sink()).await
+    };
+    // Bounded: a client that neither reads nor hangs up must not hold up the daemon's end.
+    let _ = timeout(LINGER, farewell).await;
 }
 
 /// The last frame of a command that was lost.
@@ -91,7 +100,7 @@ async fn to_client<W: AsyncWrite + Unpin>(channel: &Channel, reply: Reply, write
     loop {
         let end = gather(channel, incoming, &mut buffer);
         if write.write_all(&buffer).await.is_err() || write.flush().await.is_err() {
-            return End::Client(None);
+            return End::Gone;
         }
         if let Some(end) = end {
             return end;
@@ -125,18 +134,18 @@ async fn to_guest<R: AsyncRead + Unpin>(channel: &Channel, read: &mut R) -> End 
             let frame = match decoder.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
-                Err(error) => return End::Client(Some(strange(error))),
+                Err(error) => return strange(error),
             };
             match forward(channel, frame).await {
                 Ok(true) => {}
-                Ok(false) => return End::Client(None),
-                Err(SessionError::Broken(violation)) => return End::Client(Some(strange(violation))),
+                Ok(false) => return End::Gone,
+                Err(SessionError::Broken(violation)) => return strange(violation),
                 // The other direction sees it too, after what the guest sent last.
                 Err(_) => std::future::pending().await,
             }
         }
         match read.read(&mut buffer).await {
-            Ok(0) | Err(_) => return End::Client(None),
+            Ok(0) | Err(_) => return End::Gone,
             Ok(n) => decoder.feed(&buffer[..n]),
         }
     }
@@ -156,6 +165,6 @@ async fn forward(channel: &Channel, frame: Frame) -> Result<bool, SessionError> 
     }
 }
 
-fn strange(source: impl std::error::Error + Send + Sync + 'static) -> Failure {
-    Failure::Client { source: Box::new(source) }
+fn strange(source: impl std::error::Error + Send + Sync + 'static) -> End {
+    End::Violation(Box::new(Failure::Client { source: Box::new(source) }))
 }
