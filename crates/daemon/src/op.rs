@@ -15,7 +15,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Events that may wait for a slow client. An operation has a few dozen stages and notes at most, so a client that does
@@ -46,6 +46,8 @@ struct Shared {
 pub(crate) struct Operations {
     /// Cancelled when the daemon is to end: nothing is prepared any more.
     stopping: CancellationToken,
+    /// Told whenever one has ended.
+    ended: Arc<Notify>,
     open: Arc<Mutex<BTreeMap<OpId, std::sync::Weak<Shared>>>>,
 }
 
@@ -97,6 +99,11 @@ impl Operations {
         })
     }
 
+    /// Resolves when the next one has ended, or at once when one has since the last call.
+    pub(crate) async fn one_ended(&self) {
+        self.ended.notified().await;
+    }
+
     /// Ends whatever may be abandoned, now and from now on; what has begun to change the host goes on.
     pub(crate) fn stop_preparing(&self) {
         self.stopping.cancel();
@@ -110,6 +117,7 @@ impl Operations {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.registry.lock().remove(&self.id);
+        self.registry.ended.notify_one();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{StartError, folders, instance, log, paths, socket::ApiSocket};
 use crate::{
     App, app::Parts, boot_files::BootFiles, config::ConfigFile, db::Db, host::real::RealHost, host_facts::HostFacts,
-    prepare::Prepare, reconcile,
+    memory, prepare::Prepare, reconcile,
 };
 use banger_image::store::Store;
 use banger_model::paths::Paths;
@@ -18,6 +18,8 @@ use tracing::Instrument;
 const END_BOUND: Duration = Duration::from_secs(30);
 /// How long answers may take after that.
 const ANSWER_BOUND: Duration = Duration::from_secs(2);
+/// How long after an operation its memory is given back.
+const TIDY_PAUSE: Duration = Duration::from_secs(1);
 /// Threads that run tasks. Everything slow has threads of its own.
 const WORKERS: usize = 2;
 /// Threads for files, SQLite and pulls. Each pull has one, and each pull that waits for another.
@@ -25,6 +27,7 @@ const BLOCKING: usize = 128;
 
 /// Lives until it is told to end. With `detached`, in a session of its own and without standard streams once it answers.
 pub(crate) fn run(detached: bool) -> Result<(), StartError> {
+    memory::bound();
     let paths = paths()?;
     if detached {
         // Fails for the leader of a group, which needs none.
@@ -63,6 +66,7 @@ async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {
     let mut server = tokio::spawn(serving.into_future());
     announce(&path, detached);
     let looking = tokio::spawn(look_again(Arc::clone(&app)));
+    let tidying = tokio::spawn(tidy_up(Arc::clone(&app)));
 
     tokio::select! {
         _ = term.recv() => tracing::info!("told to end by SIGTERM"),
@@ -76,6 +80,7 @@ async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {
         tracing::warn!("operations are still open; the next daemon goes on with them");
     }
     looking.abort();
+    tidying.abort();
     if timeout(ANSWER_BOUND, &mut server).await.is_err() {
         server.abort();
     }
@@ -109,6 +114,16 @@ fn announce(socket: &std::path::Path, detached: bool) {
     if detached && let Ok(null) = OpenOptions::new().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&null);
         let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+/// Makes the daemon small again after work.
+async fn tidy_up(app: Arc<App>) {
+    loop {
+        app.operations.one_ended().await;
+        // What works without a pause would be slowed down for nothing.
+        tokio::time::sleep(TIDY_PAUSE).await;
+        let _ = tokio::task::spawn_blocking(memory::give_back).await;
     }
 }
 

@@ -19,13 +19,14 @@ impl RealHost {
     /// One VM: a handful of look-ups of names, no more.
     pub(super) fn present(&self, id: VmId) -> Present {
         let there = |file| self.places.file(id, file).exists();
-        let vmm_alive = self.vmm(id).is_some();
+        let recorded = there(VmFile::VmmRecord);
+        let vmm_alive = (recorded || self.vmms.last(id).is_some()) && self.vmm(id).is_some();
         let resources = [
             (Resource::WorkDisk, there(VmFile::WorkDisk)),
             (Resource::Layer, there(VmFile::Layer)),
             (Resource::Sockets, self.places.runtime(id).exists()),
             (Resource::UserNet, there(VmFile::UserNetRecord)),
-            (Resource::Vmm, vmm_alive || there(VmFile::VmmRecord)),
+            (Resource::Vmm, vmm_alive || recorded),
         ];
         Present {
             resources: resources.into_iter().filter(|(_, there)| *there).map(|(resource, _)| resource).collect(),
