@@ -19,6 +19,8 @@ pub(crate) struct Tracker<'a> {
     /// What the lines begin with when several operations run at the same time.
     label: String,
     stage: Option<Running>,
+    /// What has been written as plain lines: stages come back, and once is enough where nothing moves.
+    said: Vec<String>,
 }
 
 struct Running {
@@ -32,7 +34,7 @@ impl<'a> Tracker<'a> {
     /// Nothing is shown before the first stage.
     pub(crate) fn new(ui: &'a Ui, label: Option<&str>) -> Self {
         let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
-        Self { ui, label, stage: None }
+        Self { ui, label, stage: None, said: Vec::new() }
     }
 
     /// Shows what an event tells.
@@ -63,7 +65,11 @@ impl<'a> Tracker<'a> {
             bar.enable_steady_tick(TICK);
             Some(bar)
         } else {
-            self.ui.say(&format!("{}{}", self.label, doing(&event)));
+            let line = format!("{}{}", self.label, doing(&event));
+            if !self.said.contains(&line) {
+                self.ui.say(&line);
+                self.said.push(line);
+            }
             None
         };
         self.stage = Some(Running { event, since: Instant::now(), amount: String::new(), bar });
@@ -105,24 +111,28 @@ fn spec(plan: &VmPlan) -> String {
     format!("spec: {vcpu} vcpu · {} MiB · {disk} · {name}", memory.as_mib())
 }
 
-/// A stage in words.
+/// A stage in words. Work on images and kernels says itself what it does; what it is for would only be in the way.
 fn doing(event: &StageEvent) -> String {
     let words = match event.stage {
-        Stage::Wait => "waiting for another operation",
-        Stage::Resolve => "resolving",
-        Stage::Fetch => "fetching",
-        Stage::Build => "building",
-        Stage::Convert => "converting",
-        Stage::Kernel => "getting the kernel",
-        Stage::Probe => "finding out which VMM works here",
-        Stage::Disks => "making disks",
-        Stage::Network => "setting up the network",
-        Stage::Vmm => "starting the VMM",
-        Stage::Boot => "booting",
-        Stage::Shutdown => "shutting down",
-        Stage::Remove => "cleaning up",
+        Stage::Wait => "wait for another operation",
+        Stage::Resolve => "look for the image",
+        Stage::Fetch => "fetch the image",
+        Stage::Build => "build the image",
+        Stage::Convert => "convert the image",
+        Stage::Kernel => "get the kernel",
+        Stage::Probe => "find out which VMM works here",
+        Stage::Disks => "make the disks",
+        Stage::Network => "set up the network",
+        Stage::Vmm => "start the VMM",
+        Stage::Boot => "boot",
+        Stage::Shutdown => "shut down",
+        Stage::Remove => "clean up",
     };
-    if event.detail.is_empty() { words.to_owned() } else { format!("{words} {}", clean::line(&event.detail)) }
+    match (event.stage, event.detail.as_str()) {
+        (_, "") => words.to_owned(),
+        (Stage::Resolve | Stage::Fetch | Stage::Build | Stage::Convert | Stage::Kernel, detail) => clean::line(detail),
+        (_, detail) => format!("{words}: {}", clean::line(detail)),
+    }
 }
 
 /// How far a stage is: bytes where a stage moves bytes, steps elsewhere.
@@ -143,9 +153,9 @@ mod tests {
     #[test]
     fn stages_in_words() {
         let stage = |stage, detail: &str| doing(&StageEvent { stage, detail: detail.into() });
-        assert_eq!(stage(Stage::Fetch, "docker://h.example/dev:1"), "fetching docker://h.example/dev:1");
-        assert_eq!(stage(Stage::Boot, ""), "booting");
-        assert_eq!(stage(Stage::Build, "x\x1b[2J"), "building x\\u{1b}[2J");
+        assert_eq!(stage(Stage::Kernel, "download the kernel package"), "download the kernel package");
+        assert_eq!(stage(Stage::Boot, ""), "boot");
+        assert_eq!(stage(Stage::Wait, "x\x1b[2J"), "wait for another operation: x\\u{1b}[2J");
     }
 
     #[test]
