@@ -229,12 +229,20 @@ impl CliError {
         matches!(self, Self::Operation(_))
     }
 
-    /// Whether it is about a VM that does not exist.
-    pub(crate) fn is_vm_not_found(&self) -> bool {
+    /// Its kind, when the daemon told it.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Client(ClientError::Api(body)) | Self::Operation(body) => body.code == ErrorCode::VmNotFound,
-            _ => false,
+            Self::Client(ClientError::Api(body)) | Self::Operation(body) => Some(body.code),
+            _ => None,
         }
+    }
+
+    /// With what to do about it, unless the daemon knows that.
+    pub(crate) fn or_fix(mut self, fix: impl FnOnce() -> String) -> Self {
+        if let Self::Client(ClientError::Api(body)) | Self::Operation(body) = &mut self {
+            body.fix.get_or_insert_with(fix);
+        }
+        self
     }
 
     fn own_hint(&self) -> Option<String> {
@@ -403,16 +411,13 @@ fn hint(body: &ErrorBody) -> Option<String> {
         ErrorCode::HostUnfit => "see what this host lacks with `banger doctor`".into(),
         ErrorCode::NoRoom => "free some, or ask for less with `--memory` or `--disk-size`".into(),
         ErrorCode::VmmFailed | ErrorCode::BootFailed | ErrorCode::GuestPanic => logs(),
-        ErrorCode::Guest => match body.vms.first() {
-            Some(vm) => format!("if it does not recover, `banger vm restart {vm}`"),
-            None => return None,
-        },
         ErrorCode::ShuttingDown => "try again in a moment".into(),
         ErrorCode::Internal => {
             "this is a defect of banger: please report it with the daemon's log, which `banger daemon status` names"
                 .into()
         }
         ErrorCode::BadRequest
+        | ErrorCode::Guest
         | ErrorCode::InUse
         | ErrorCode::ImageInvalid
         | ErrorCode::KernelInvalid

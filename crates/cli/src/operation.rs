@@ -82,8 +82,8 @@ impl Operation<'_> {
                 line = events.next() => line?,
                 _ = interrupt.recv() => {
                     match &running {
-                        Some((op, what)) if self.interrupt == Interrupt::Cancels && !cancelled => {
-                            self.ui.say(&format!("cancelling {what}; press Ctrl-C again not to wait for it"));
+                        Some((op, _)) if self.interrupt == Interrupt::Cancels && !cancelled => {
+                            self.ui.say(&format!("cancelling; press Ctrl-C again not to wait for it"));
                             self.client.tell(Method::DELETE, &Route::new(["operations", &op.to_string()])).await?;
                             cancelled = true;
                         }

@@ -2,12 +2,15 @@
 
 use super::Cx;
 use crate::{
-    client::{Client, ClientError, Route},
+    client::{Client, Route},
     error::{self, CliError},
     operation::{Operation, Sink},
     output::{Ui, clean},
 };
-use banger_model::{VmName, api::op::OpResult};
+use banger_model::{
+    VmName,
+    api::{error::ErrorCode, op::OpResult, vm::VmList},
+};
 use futures_util::future::join_all;
 use hyper::Method;
 use std::{fmt::Display, hash::Hash};
@@ -54,13 +57,15 @@ pub(super) fn gone(ui: &Ui, kind: &str, name: &str) -> Result<(), CliError> {
     })
 }
 
-/// Runs one operation for each VM and prints the names of those that succeeded.
+/// Runs one operation for each VM and prints the names of those that succeeded. `fix` may know what to do about a failure of
+/// this verb.
 pub(super) async fn operate(
     cx: &Cx<'_>,
     names: &[VmName],
     operation: Operation<'_>,
     method: Method,
     route: impl Fn(&VmName) -> Route,
+    fix: impl Fn(&VmName, ErrorCode) -> Option<String>,
 ) -> Result<u8, CliError> {
     let alone = distinct(names).len() == 1;
     let work = async |vm: &VmName| {
@@ -72,7 +77,11 @@ pub(super) async fn operate(
             operation.follow_into(&mut events, label, &mut sink).await
         };
         let ended = match ended.await {
-            Err(error) => Err(known_better(&cx.client, vm, error).await),
+            Err(error) => {
+                let fix = error.code().and_then(|code| fix(vm, code));
+                let error = if let Some(fix) = fix { error.or_fix(|| fix) } else { error };
+                Err(known_better(&cx.client, vm, error).await)
+            }
             ended => ended,
         };
         Ok((lines, ended))
@@ -89,24 +98,14 @@ pub(super) async fn operate(
 
 /// An error about a VM that does not exist, with the names that may have been meant.
 pub(super) async fn known_better(client: &Client<'_>, vm: &VmName, error: CliError) -> CliError {
-    let (CliError::Operation(body) | CliError::Client(ClientError::Api(body))) = &error else { return error };
-    if body.code != banger_model::api::error::ErrorCode::VmNotFound || body.fix.is_some() {
+    if error.code() != Some(ErrorCode::VmNotFound) {
         return error;
     }
-    let list = client.get::<banger_model::api::vm::VmList>(&Route::new(["vms"])).await;
     // The list is a courtesy: without it, the error stands as it is.
-    let names: Vec<VmName> = list.map(|list| list.vms.into_iter().map(|vm| vm.name).collect()).unwrap_or_default();
-    let Some(fix) = error::names::meant(vm.as_str(), names.iter().map(VmName::as_str)) else { return error };
-    match error {
-        CliError::Operation(mut body) => {
-            body.fix = Some(fix);
-            CliError::Operation(body)
-        }
-        CliError::Client(ClientError::Api(mut body)) => {
-            body.fix = Some(fix);
-            CliError::Client(ClientError::Api(body))
-        }
-        other => other,
+    let Ok(list) = client.get::<VmList>(&Route::new(["vms"])).await else { return error };
+    match error::names::meant(vm.as_str(), list.vms.iter().map(|vm| vm.name.as_str())) {
+        Some(fix) => error.or_fix(|| fix),
+        None => error,
     }
 }
 

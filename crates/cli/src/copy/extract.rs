@@ -7,7 +7,7 @@
 
 use super::{
     CopyError, Keep, Summary,
-    limits::{Described, Time, entries, safe},
+    entries::{Described, Pieces, Time, entries, safe},
     local::Place,
 };
 use rustix::{
@@ -21,7 +21,7 @@ use rustix::{
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
 };
 use tar::EntryType;
 
@@ -138,16 +138,19 @@ impl Tree<'_> {
                 let fd = self.folder(name)?;
                 self.open.push(Folder { name: name.to_owned(), fd, finally: Some(attributes) });
             }
-            EntryType::Regular | EntryType::Continuous => {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 self.clear(name)?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut file = File::from(openat(self.here(), name, flags, Mode::RUSR | Mode::WUSR)?);
-                let written = io::copy(contents, &mut file)?;
+                let written = match &entry.pieces {
+                    None => io::copy(contents, &mut file)?,
+                    Some(pieces) => write_pieces(contents, &mut file, pieces)?,
+                };
                 if written != entry.size {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 attributes.apply(&file)?;
-                self.summary.bytes += written;
+                self.summary.bytes += entry.pieces.as_ref().map_or(written, |pieces| pieces.whole);
             }
             EntryType::Symlink => {
                 self.clear(name)?;
@@ -227,6 +230,17 @@ impl Tree<'_> {
             _ => CopyError::Local { what: "write", path, source },
         }
     }
+}
+
+/// Writes contents where they lie; what is between them is left a hole.
+fn write_pieces(contents: &mut dyn Read, file: &mut File, pieces: &Pieces) -> io::Result<u64> {
+    let mut written = 0;
+    for (offset, length) in &pieces.at {
+        file.seek(SeekFrom::Start(*offset))?;
+        written += io::copy(&mut (&mut *contents).take(*length), file)?;
+    }
+    file.set_len(pieces.whole)?;
+    Ok(written)
 }
 
 fn hostile(shown: &str, reason: &'static str) -> CopyError {

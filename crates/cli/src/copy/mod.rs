@@ -6,8 +6,8 @@
 //! File systems are read and written in a thread ([`bridge`]); bytes go through a bounded queue to and from the connection.
 
 mod bridge;
+mod entries;
 mod extract;
-mod limits;
 mod local;
 mod pack;
 

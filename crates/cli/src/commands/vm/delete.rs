@@ -2,7 +2,7 @@
 
 use super::{Cx, several};
 use crate::{client::Route, error::CliError};
-use banger_model::VmName;
+use banger_model::{VmName, api::error::ErrorCode};
 use clap::Args;
 use hyper::Method;
 
@@ -20,5 +20,9 @@ pub(crate) struct DeleteArgs {
 pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
     let force = if args.force { "true" } else { "false" };
     let route = |vm: &VmName| Route::new(["vms", vm.as_str()]).query("force", force);
-    several::operate(cx, &args.vms, cx.removing(), Method::DELETE, route).await
+    let fix = |vm: &VmName, code| {
+        let running = !args.force && code == ErrorCode::VmStatus;
+        running.then(|| format!("stop it first, or delete it as it is with `banger vm delete --force {vm}`"))
+    };
+    several::operate(cx, &args.vms, cx.removing(), Method::DELETE, route, fix).await
 }

@@ -15,5 +15,5 @@ pub(crate) struct KillArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: KillArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("kill")).await
+    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("kill"), |_, _| None).await
 }

@@ -15,5 +15,5 @@ pub(crate) struct RestartArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: RestartArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("restart")).await
+    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("restart"), |_, _| None).await
 }

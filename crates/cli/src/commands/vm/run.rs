@@ -9,7 +9,7 @@ use crate::{
 };
 use banger_model::{
     VmName,
-    api::{op::OpResult, vm::VmView},
+    api::{error::ErrorCode, op::OpResult, vm::VmView},
 };
 use clap::Args;
 use hyper::Method;
@@ -92,7 +92,7 @@ async fn remove(cx: &Cx<'_>, vm: &VmName, lease: Events) {
         cx.removing().follow_silently(&mut events).await
     };
     if let Err(error) = deleted.await
-        && !error.is_vm_not_found()
+        && error.code() != Some(ErrorCode::VmNotFound)
         && let Some(report) = error.report()
     {
         // The command's status is what counts; the daemon goes on trying.

@@ -15,5 +15,5 @@ pub(crate) struct StartArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: StartArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("start")).await
+    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("start"), |_, _| None).await
 }

@@ -17,5 +17,5 @@ pub(crate) struct StopArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: StopArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("stop")).await
+    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("stop"), |_, _| None).await
 }

@@ -264,6 +264,52 @@ fn tars_that_are_cut_off_or_no_tars_are_errors() {
 }
 
 #[test]
+fn files_with_holes_keep_them() {
+    let sparse = |pieces: &[(u64, u64)], whole: u64, contents: &[u8]| {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(contents.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.name[..3].copy_from_slice(b"top");
+        gnu.set_real_size(whole);
+        gnu.set_is_extended(pieces.len() > 4);
+        for (slot, (offset, length)) in gnu.sparse.iter_mut().zip(pieces) {
+            slot.set_offset(*offset);
+            slot.set_length(*length);
+        }
+        header.set_cksum();
+        let mut tar = header.as_bytes().to_vec();
+        if let Some(rest) = pieces.get(4..).filter(|rest| !rest.is_empty()) {
+            let mut more = tar::GnuExtSparseHeader::new();
+            for (slot, (offset, length)) in more.sparse_mut().iter_mut().zip(rest) {
+                slot.set_offset(*offset);
+                slot.set_length(*length);
+            }
+            tar.extend(more.as_bytes());
+        }
+        tar.extend(contents);
+        tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+        let host = Host::new();
+        let place = Place::open(&host.to(), "top".into()).unwrap();
+        let summary = extract(&tar[..], &place, PLAIN)?;
+        assert_eq!(summary.bytes, whole);
+        Ok::<_, CopyError>(fs::read(host.to().join("top")).unwrap())
+    };
+    let file = sparse(&[(0, 2), (8192, 1), (10_000, 0)], 10_000, b"abc").unwrap();
+    assert_eq!((file.len(), &file[..3], file[8192]), (10_000, b"ab\0".as_slice(), b'c'));
+    let many: Vec<_> = (0..6).map(|n| (n * 1000, 1)).collect();
+    let file = sparse(&many, 6000, b"abcdef").unwrap();
+    assert_eq!((0..6).map(|n| file[n * 1000]).collect::<Vec<_>>(), b"abcdef");
+    for (pieces, whole) in
+        [(vec![(0, 2), (1, 1)], 10), (vec![(0, 2)], 10), (vec![(8, 3)], 10), (vec![(u64::MAX / 2, 3)], 10)]
+    {
+        assert!(sparse(&pieces, whole, b"abc").is_err(), "{pieces:?}");
+    }
+}
+
+#[test]
 fn times_of_pax_are_exact() {
     let mut tar = Builder::new(Vec::new());
     tar.append_pax_extensions([("mtime", b"1700000000.25".as_slice()), ("path", b"top/long".as_slice())]).unwrap();
