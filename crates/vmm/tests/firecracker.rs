@@ -5,7 +5,6 @@
 mod support;
 
 use banger_vmm::{ApiError, Exit, LaunchError, Record, Vmm, VmmRecord, launch};
-use rustix::process::Signal;
 use support::{BOUND, Place, firecracker};
 
 /// Whether guests can be started at all; said loudly when not.
@@ -36,9 +35,10 @@ async fn firecracker_takes_all_that_it_is_asked_and_its_guest_begins_to_boot() {
     assert_eq!(found, [VmmRecord { version: None, ..record.clone() }], "the same without the record");
     let adopted = Vmm::adopt(&record).unwrap().expect("it lives");
 
-    assert_eq!(vmm.kill_and_wait(BOUND).await.unwrap(), Exit::Signal(Signal::KILL.as_raw()));
+    // Two hold it in one process: which of them learns how it ended is open.
+    vmm.kill_and_wait(BOUND).await.unwrap();
     tokio::time::timeout(BOUND, adopted.exited()).await.unwrap();
-    assert!(!adopted.is_alive());
+    assert!(!vmm.is_alive() && !adopted.is_alive());
 }
 
 #[tokio::test]
@@ -79,7 +79,6 @@ async fn firecracker_that_cannot_start_says_why() {
     let Some(binary) = firecracker(test).await else { return };
     let place = Place::new();
     let mut config = place.firecracker(binary).await;
-    // A folder where its log should be.
     config.binary.path = place.program("firecracker", "echo it cannot >&2; exit 3");
     let error = launch(&config).await.unwrap_err();
     assert!(matches!(&error, LaunchError::Died { exit: Exit::Code(3), log, .. } if log == &["it cannot"]), "{error:?}");

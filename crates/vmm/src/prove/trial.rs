@@ -20,6 +20,8 @@ use tokio::time::{Instant, timeout_at};
 const MEMORY: ByteSize = ByteSize::mib(256);
 /// How long until the agent is greeted again: what is said before it listens may be lost.
 const GREET_AGAIN: Duration = Duration::from_millis(100);
+/// Longest reason, in characters.
+const MAX_REASON: usize = 160;
 /// How long a killed VMM may take to go.
 const KILL_BOUND: Duration = Duration::from_secs(5);
 
@@ -44,7 +46,10 @@ async fn attempt(engine: Engine, binary: Binary, setup: &ProofSetup, deadline: I
     let launched = launch_within(&config, deadline.saturating_duration_since(Instant::now())).await;
     let outcome = match &launched {
         Err(LaunchError::Silent { .. }) => Err(late()),
-        Err(error) => Err(fails(explain(error))),
+        Err(error) => {
+            tracing::warn!(%engine, %error, "KVM cannot be used");
+            Err(fails(explain(error)))
+        }
         Ok(vmm) => match timeout_at(deadline, greet(vmm)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(fails(last_words(&config))),
@@ -133,14 +138,24 @@ async fn talk(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// An error with its causes, in one line.
+/// Why there was no guest, short enough for a line: the last words of a program that died, or an error with its causes.
 fn explain(error: &LaunchError) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
+    if let LaunchError::Died { binary, exit, log } = error {
+        let name = binary.file_name().unwrap_or(binary.as_os_str()).display();
+        let said = log.iter().find(|line| line.contains("error")).or(log.last());
+        text = said.cloned().unwrap_or_else(|| format!("{name}: {exit}"));
+    } else {
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+    }
+    if let Some((end, _)) = text.char_indices().nth(MAX_REASON) {
+        text.truncate(end);
+        text.push('…');
     }
     text
 }

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// Longest that anything in a guest may take here; an idle machine needs a tenth of it.
-pub(crate) const BOUND: Duration = Duration::from_secs(60);
+/// Longest that anything in a guest may take here; an idle machine needs a twentieth of it.
+pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
 /// The folder with `vmlinuz`, `vmlinux` and `initramfs`, made on first use and kept for later runs.
 pub(crate) fn guest() -> &'static Path {
@@ -139,7 +139,7 @@ impl Place {
         config.engine = Engine::Firecracker;
         config.binary = binary;
         config.kernel.elf = Some(guest().join("vmlinux"));
-        config.kernel_args.push("loglevel=7".into());
+        config.kernel_args.extend(["loglevel=7".into(), "earlyprintk=serial,ttyS0,115200".into()]);
         config
     }
 
