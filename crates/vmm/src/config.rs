@@ -294,3 +294,84 @@ fn printable(what: &'static str, bytes: &[u8]) -> Result<(), ConfigError> {
         false => Ok(()),
     }
 }
+
+/// A configuration that passes [`VmmConfig::validate`].
+#[cfg(test)]
+pub(crate) fn example(engine: Engine) -> VmmConfig {
+    let version = crate::binary::Version { major: 7, minor: 2, patch: 0 };
+    VmmConfig {
+        vm: VmId::from_entropy([1; 16]),
+        engine,
+        binary: Binary { kind: engine.kind(), path: "/bin/vmm".into(), version },
+        vcpu: 1,
+        memory: ByteSize::mib(512),
+        kernel: Kernel {
+            bzimage: Some("/k/vmlinuz".into()),
+            elf: Some("/k/vmlinux".into()),
+            initramfs: "/k/initramfs".into(),
+            hz: Kernel::DEFAULT_HZ,
+        },
+        kernel_args: Vec::new(),
+        disks: Vec::new(),
+        net: None,
+        runtime_dir: "/r".into(),
+        console_log: "/s/console".into(),
+        vmm_log: "/s/log".into(),
+        record: "/s/record".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(engine: Engine, change: impl FnOnce(&mut VmmConfig)) -> String {
+        let mut config = example(engine);
+        assert_eq!(config.validate(), Ok(()));
+        change(&mut config);
+        config.validate().expect_err("it should be refused").to_string()
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_by_name() {
+        use Engine::{Firecracker, QemuKvm, QemuTcg};
+        let disk = |path: &str| Disk { path: path.into(), read_only: true };
+        let net = || Some(NetAttachment { socket: "/r/net.sock".into(), mac: MacAddr([2; 6]) });
+        for (refusal, expected) in [
+            (refusal(Firecracker, |c| c.net = net()), "Firecracker has no user-mode network"),
+            (refusal(Firecracker, |c| c.kernel.elf = None), "Firecracker needs the kernel as an ELF"),
+            (refusal(QemuTcg, |c| (c.kernel.elf, c.kernel.bzimage) = (None, None)), "a bzImage or an ELF"),
+            (refusal(QemuKvm, |c| c.binary.kind = VmmKind::Firecracker), "/bin/vmm is not qemu"),
+            (refusal(QemuTcg, |c| c.vcpu = 0), "at least one vCPU"),
+            (refusal(Firecracker, |c| c.vcpu = 33), "at most 32 vCPUs"),
+            (refusal(QemuTcg, |c| c.memory = ByteSize(0)), "whole number of MiB"),
+            (refusal(QemuTcg, |c| c.memory = ByteSize(ByteSize::MIB + 1)), "whole number of MiB"),
+            (refusal(QemuTcg, |c| c.disks = vec![disk("/d"); 6]), "6 disks are more than the 5"),
+            (refusal(QemuTcg, |c| c.disks = vec![disk("/d\n")]), "line break"),
+            (refusal(QemuTcg, |c| c.kernel_args = vec!["a\0".into()]), "zero byte"),
+            (refusal(QemuTcg, |c| c.runtime_dir = format!("/{}", "r".repeat(100)).into()), "shorter runtime folder"),
+        ] {
+            assert!(refusal.contains(expected), "{refusal}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn firecracker_is_told_no_path_that_json_cannot_say() {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = std::ffi::OsStr::from_bytes(b"/d/\xff");
+        let refusal = refusal(Engine::Firecracker, |c| c.disks = vec![Disk { path: odd.into(), read_only: true }]);
+        assert!(refusal.contains("UTF-8"), "{refusal}");
+        let mut config = example(Engine::QemuTcg);
+        config.disks = vec![Disk { path: odd.into(), read_only: true }];
+        assert_eq!(config.validate(), Ok(()), "QEMU takes any bytes");
+    }
+
+    #[test]
+    fn hardware_addresses_are_local_and_differ() {
+        let macs: std::collections::BTreeSet<_> = (0..100u8)
+            .map(|n| MacAddr::of(VmId::from_entropy([n; 16])).to_string())
+            .inspect(|mac| assert!(mac.starts_with("02:") && mac.len() == 17, "{mac}"))
+            .collect();
+        assert_eq!(macs.len(), 100);
+    }
+}

@@ -19,6 +19,7 @@ pub mod companion;
 pub mod config;
 pub mod console;
 pub mod firecracker;
+mod kernel_line;
 pub mod launch;
 mod pidfd;
 pub mod process;

@@ -3,6 +3,7 @@
 //! Field names and paths are those of its `firecracker.yaml`. Nothing is sent that any of these versions lacks.
 
 use crate::config::VmmConfig;
+use crate::kernel_line::kernel_line;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 
@@ -45,7 +46,7 @@ pub fn requests(config: &VmmConfig) -> Vec<Request> {
             json!({
                 "kernel_image_path": config.kernel.elf,
                 "initrd_path": config.kernel.initramfs,
-                "boot_args": kernel_command_line(config),
+                "boot_args": kernel_line(KERNEL, config),
             }),
         ),
     ];
@@ -67,9 +68,39 @@ pub fn requests(config: &VmmConfig) -> Vec<Request> {
     requests
 }
 
-/// What the kernel is told. `reboot=k`: the keyboard controller's reset is how a guest ends Firecracker, also in a panic.
-/// There is no PCI, one serial port and nothing behind the keyboard controller, so none is looked for.
-fn kernel_command_line(config: &VmmConfig) -> String {
-    let own = "console=ttyS0 reboot=k panic=-1 quiet pci=off 8250.nr_uarts=1 i8042.noaux i8042.nomux i8042.dumbkbd";
-    std::iter::once(own).chain(config.kernel_args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+/// `reboot=k`: the keyboard controller's reset is how a guest ends Firecracker, also in a panic. There is no PCI, and
+/// nothing else behind that controller, so none is looked for.
+const KERNEL: &str = "reboot=k pci=off i8042.noaux i8042.nomux i8042.dumbkbd";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::example;
+    use crate::config::{Disk, Engine};
+
+    /// What the real 1.12.1 accepts: see the tests that drive it.
+    #[test]
+    fn all_that_it_is_told() {
+        let mut config = example(Engine::Firecracker);
+        config.vcpu = 2;
+        config.kernel_args = vec!["act=wait".into()];
+        config.disks = vec![
+            Disk { path: "/d/image".into(), read_only: true },
+            Disk { path: "/d/\"work\"".into(), read_only: false },
+        ];
+        let said: Vec<_> = requests(&config).into_iter().map(|r| format!("{} {}", r.path, r.body)).collect();
+        insta::assert_snapshot!(said.join("\n"), @r##"
+            /machine-config {"mem_size_mib":512,"vcpu_count":2}
+            /boot-source {"boot_args":"console=ttyS0 panic=-1 quiet 8250.nr_uarts=1 raid=noautodetect no_timer_check cryptomgr.notests random.trust_cpu=on reboot=k pci=off i8042.noaux i8042.nomux i8042.dumbkbd act=wait","initrd_path":"/k/initramfs","kernel_image_path":"/k/vmlinux"}
+            /drives/disk0 {"cache_type":"Writeback","drive_id":"disk0","is_read_only":true,"is_root_device":false,"path_on_host":"/d/image"}
+            /drives/disk1 {"cache_type":"Writeback","drive_id":"disk1","is_read_only":false,"is_root_device":false,"path_on_host":"/d/\"work\""}
+            /vsock {"guest_cid":3,"uds_path":"/r/agent.sock"}
+            /entropy {}
+            /actions {"action_type":"InstanceStart"}
+        "##);
+        let args: Vec<_> = args(&config).into_iter().map(|arg| arg.into_string().unwrap()).collect();
+        insta::assert_snapshot!(args.join(" "), @r##"
+            --id 1802g0401802 --api-sock /r/vmm.sock --log-path /s/log --level Warning
+        "##);
+    }
 }

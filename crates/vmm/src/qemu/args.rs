@@ -4,6 +4,7 @@
 //! get their commas doubled, as QEMU wants it.
 
 use crate::config::{Engine, VmmConfig};
+use crate::kernel_line::kernel_line;
 use crate::tsc::TscFacts;
 use banger_model::wire::guest::AGENT_PORT_NAME;
 use std::ffi::{OsStr, OsString};
@@ -52,19 +53,16 @@ pub fn args(config: &VmmConfig, clock: TscFacts) -> Vec<OsString> {
     args.0
 }
 
-/// What the kernel is told. `reboot=t`: with `-no-reboot`, a triple fault ends QEMU wherever the guest is, also in a panic.
+/// `reboot=t`: with `-no-reboot`, a triple fault ends QEMU wherever the guest is, also in a panic.
 fn kernel_command_line(config: &VmmConfig, clock: TscFacts) -> String {
-    let mut line = String::from("console=ttyS0 reboot=t panic=-1 quiet");
-    if config.engine == Engine::QemuTcg {
-        let lpj = clock.lpj(config.kernel.hz);
-        // What guards against processor flaws has nothing to guard in a translator, and costs a third of the speed.
-        line.push_str(&format!(" mitigations=off nokaslr tsc_early_khz={} lpj={lpj}", clock.khz));
+    if config.engine != Engine::QemuTcg {
+        return kernel_line("reboot=t", config);
     }
-    for argument in &config.kernel_args {
-        line.push(' ');
-        line.push_str(argument);
-    }
-    line
+    // What guards against processor flaws has nothing to guard in a translator, and costs a third of the speed. The
+    // counter is the host's and as good; the kernel's watchdog over it would believe a timer that a busy host delays.
+    let (khz, lpj) = (clock.khz, clock.lpj(config.kernel.hz));
+    let translated = format!("reboot=t mitigations=off nokaslr tsc=reliable tsc_early_khz={khz} lpj={lpj}");
+    kernel_line(&translated, config)
 }
 
 /// A raw file through the host's page cache, so that VMs share what they read. QEMU's own locks let any number of VMs
@@ -112,5 +110,75 @@ impl Args {
         self.0.push(flag.into());
         self.0.push(value.as_ref().into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Disk, MacAddr, NetAttachment, example};
+
+    const CLOCK: TscFacts = TscFacts { khz: 2_596_148 };
+
+    fn line(config: &VmmConfig) -> String {
+        let args = args(config, CLOCK).into_iter().map(|arg| arg.into_string().unwrap());
+        // One option with its value on each line.
+        args.collect::<Vec<_>>().join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn under_the_translator() {
+        let mut config = example(Engine::QemuTcg);
+        config.kernel_args = vec!["act=wait".into()];
+        config.disks =
+            vec![Disk { path: "/d/a,b\\\"".into(), read_only: true }, Disk { path: "/d/w".into(), read_only: false }];
+        config.net = Some(NetAttachment { socket: "/r/n,1.sock".into(), mac: MacAddr([2, 0, 0, 0, 0, 0xab]) });
+        insta::assert_snapshot!(line(&config), @r##"
+            -no-user-config
+            -nodefaults
+            -no-reboot
+            -name banger-1802g0401802
+            -display none
+            -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+            -M microvm,pit=on,pic=on,rtc=on
+            -accel tcg,thread=multi
+            -cpu max
+            -smp 1
+            -m 512M
+            -kernel /k/vmlinux
+            -initrd /k/initramfs
+            -append console=ttyS0 panic=-1 quiet 8250.nr_uarts=1 raid=noautodetect no_timer_check cryptomgr.notests random.trust_cpu=on reboot=t mitigations=off nokaslr tsc=reliable tsc_early_khz=2596148 lpj=10384592 act=wait
+            -chardev file,id=console,path=/s/console
+            -serial chardev:console
+            -chardev socket,id=control,path=/r/vmm.sock,server=on,wait=off
+            -mon chardev=control,mode=control
+            -device virtio-serial-device,max_ports=2
+            -chardev socket,id=agent,path=/r/agent.sock,server=on,wait=off
+            -device virtserialport,chardev=agent,name=banger.agent
+            -device virtio-rng-device
+            -blockdev {"driver":"raw","node-name":"disk0","read-only":true,"discard":"unmap","file":{"driver":"file","read-only":true,"discard":"unmap","filename":"/d/a,b\\\""}}
+            -device virtio-blk-device,drive=disk0
+            -blockdev {"driver":"raw","node-name":"disk1","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}
+            -device virtio-blk-device,drive=disk1
+            -netdev stream,id=net,server=off,addr.type=unix,addr.path=/r/n,,1.sock
+            -device virtio-net-device,netdev=net,mac=02:00:00:00:00:ab
+        "##);
+    }
+
+    #[test]
+    fn on_kvm_the_guest_has_kvms_clock_and_its_guards() {
+        let line = line(&example(Engine::QemuKvm));
+        assert!(line.contains("\n-accel kvm\n-cpu host\n"), "{line}");
+        for translated in ["tcg", "mitigations", "nokaslr", "tsc", "lpj"] {
+            assert!(!line.contains(translated), "{translated} in {line}");
+        }
+    }
+
+    #[test]
+    fn an_elf_is_taken_before_a_bzimage() {
+        let mut config = example(Engine::QemuTcg);
+        assert!(line(&config).contains("\n-kernel /k/vmlinux\n"));
+        config.kernel.elf = None;
+        assert!(line(&config).contains("\n-kernel /k/vmlinuz\n"));
     }
 }
