@@ -23,7 +23,7 @@ const MAX_CAPTURE: u64 = 4 << 20;
 /// How often a waiter looks at its token.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// What a tool gets to clean up after itself before it is killed.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Why a tool's run brought nothing.
 #[derive(Debug, thiserror::Error)]
