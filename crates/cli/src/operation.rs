@@ -83,7 +83,7 @@ impl Operation<'_> {
                 _ = interrupt.recv() => {
                     match &running {
                         Some((op, _)) if self.interrupt == Interrupt::Cancels && !cancelled => {
-                            self.ui.say(&format!("cancelling; press Ctrl-C again not to wait for it"));
+                            self.ui.say("cancelling; press Ctrl-C again not to wait for it");
                             self.client.tell(Method::DELETE, &Route::new(["operations", &op.to_string()])).await?;
                             cancelled = true;
                         }

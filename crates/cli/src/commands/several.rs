@@ -51,10 +51,11 @@ where
 
 /// Tells that something was deleted.
 pub(super) fn gone(ui: &Ui, kind: &str, name: &str) -> Result<(), CliError> {
-    Ok(match ui.json {
+    match ui.json {
         true => ui.print_json(&serde_json::json!({ "deleted": { kind: name } }))?,
         false => ui.print_line(&clean::line(name))?,
-    })
+    }
+    Ok(())
 }
 
 /// Runs one operation for each VM and prints the names of those that succeeded. `fix` may know what to do about a failure of
@@ -91,7 +92,10 @@ pub(super) async fn operate(
             cx.ui.print_line(&line)?;
         }
         ended?;
-        Ok(if cx.ui.json { () } else { cx.ui.print_line(vm.as_str())? })
+        if !cx.ui.json {
+            cx.ui.print_line(vm.as_str())?;
+        }
+        Ok(())
     };
     each(cx, names, work, tell).await
 }
