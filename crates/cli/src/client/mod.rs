@@ -1,5 +1,6 @@
 //! Speaking to the daemon. Owns: the socket, starting a daemon when none answers, HTTP, event lines and the upgrade to an
-//! exec stream. Must not: print, except the requests themselves when the user asked to see them; decide anything.
+//! exec stream. Must not: decide anything, or print, except the requests themselves when the user asked to see them and that
+//! the daemon is of another version.
 
 mod connect;
 mod events;
@@ -9,8 +10,8 @@ mod upgrade;
 pub(crate) use events::Events;
 pub(crate) use start::StartError;
 
-use crate::output::Ui;
-use banger_model::api::{API_PREFIX, OP_HEADER, error::ErrorBody};
+use crate::output::{Ui, clean};
+use banger_model::api::{API_PREFIX, OP_HEADER, VERSION_HEADER, error::ErrorBody};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::{
@@ -20,7 +21,7 @@ use hyper::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{io, path::PathBuf};
+use std::{cell::Cell, io, path::PathBuf};
 
 /// What stays as it is in a path segment or a query value.
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -120,17 +121,19 @@ pub(crate) struct Client<'a> {
     ui: &'a Ui,
     /// Whether a daemon may be started when none answers.
     start: bool,
+    /// Whether the user has been told of the daemon's version.
+    warned: Cell<bool>,
 }
 
 impl<'a> Client<'a> {
     /// A client that starts a daemon when none answers.
     pub(crate) fn new(ui: &'a Ui) -> Self {
-        Self { ui, start: true }
+        Self { ui, start: true, warned: Cell::new(false) }
     }
 
     /// A client that never starts a daemon.
     pub(crate) fn of_running(ui: &'a Ui) -> Self {
-        Self { ui, start: false }
+        Self { ui, start: false, warned: Cell::new(false) }
     }
 
     /// Asks for an object.
@@ -190,12 +193,29 @@ impl<'a> Client<'a> {
         if answer.status().is_success() { Ok(answer) } else { Err(refusal(route, answer).await) }
     }
 
+    /// Shows the request to a user who asked for it, and tells once of a daemon that is not ours.
     fn trace<B>(&self, method: &Method, route: &Route, answer: &Response<B>) {
+        let theirs = answer.headers().get(VERSION_HEADER).and_then(|version| version.to_str().ok());
+        if let Some(warning) = other_version(theirs, env!("CARGO_PKG_VERSION"))
+            && !self.warned.replace(true)
+        {
+            self.ui.warn(&warning);
+        }
         self.ui.trace(|| {
             let op = answer.headers().get(OP_HEADER).and_then(|op| op.to_str().ok()).unwrap_or("-");
             format!("{method} {API_PREFIX}{}: {} ({op})", route.0, answer.status())
         });
     }
+}
+
+/// What to say about a daemon of another version than ours.
+fn other_version(theirs: Option<&str>, ours: &str) -> Option<String> {
+    let theirs = theirs.filter(|theirs| *theirs != ours)?;
+    Some(format!(
+        "the daemon is of version {}, this is {ours}; after `banger daemon stop`, the next command starts one of its own \
+         version (VMs go on running)",
+        clean::line(theirs)
+    ))
 }
 
 fn request(method: &Method, route: &Route) -> hyper::http::request::Builder {
@@ -245,6 +265,15 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_version_is_told() {
+        assert_eq!(other_version(Some("1.2.3"), "1.2.3"), None);
+        assert_eq!(other_version(None, "1.2.3"), None);
+        assert!(
+            other_version(Some("1.2.4"), "1.2.3").unwrap().starts_with("the daemon is of version 1.2.4, this is 1.2.3")
+        );
+    }
 
     #[test]
     fn routes_escape_their_parts() {

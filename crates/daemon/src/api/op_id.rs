@@ -8,7 +8,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use banger_model::{OpId, api::OP_HEADER};
+use banger_model::{
+    OpId,
+    api::{OP_HEADER, VERSION_HEADER},
+};
 use std::convert::Infallible;
 use tracing::Instrument;
 
@@ -35,6 +38,7 @@ pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
         if let Ok(value) = HeaderValue::from_str(&op.to_string()) {
             response.headers_mut().insert(OP_HEADER, value);
         }
+        response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
         tracing::info!(status = response.status().as_u16(), ms = begun.elapsed().as_millis(), "answered");
         response
     }

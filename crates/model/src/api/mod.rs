@@ -22,7 +22,7 @@
 //!
 //! *Events* are [`op::OpEvent`]s, one JSON object a line (`application/x-ndjson`), the last one `done` or `failed`. Names and
 //! references in paths are percent-encoded. Every answer carries its operation's id in the header [`OP_HEADER`]; a client
-//! may choose the id by sending that header. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
+//! may choose the id by sending that header. The daemon's version is in [`VERSION_HEADER`]. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
 //! left out when empty; unknown ones are ignored.
 
 pub mod daemon;
@@ -35,6 +35,8 @@ pub mod vm;
 
 /// The header that carries an operation's id, both ways.
 pub const OP_HEADER: &str = "banger-op";
+/// The header of every answer with the daemon's version.
+pub const VERSION_HEADER: &str = "banger-version";
 /// The prefix of every path, which is the API's version.
 pub const API_PREFIX: &str = "/v1";
 /// The protocol that an exec request upgrades to.

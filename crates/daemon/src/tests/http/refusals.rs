@@ -63,6 +63,7 @@ async fn a_client_may_choose_the_operations_id() {
     for what in ["GET /v1/vms", "GET /v9/vms", "POST /v1/vms/box/start"] {
         let answer = api.ask(what, &[(OP_HEADER, &op)], "").await;
         assert_eq!(answer.headers[OP_HEADER], op, "{what}");
+        assert_eq!(answer.headers[banger_model::api::VERSION_HEADER], env!("CARGO_PKG_VERSION"), "{what}");
     }
     let (one, other) = (api.get("/v1/vms").await, api.get("/v1/vms").await);
     assert_ne!(one.headers[OP_HEADER], other.headers[OP_HEADER]);
