@@ -134,6 +134,11 @@ async fn look(app: &App) {
         if let Err(error) = reconcile::all(app).await {
             tracing::error!(error = &error as &dyn std::error::Error, "not reconciled");
         }
+        match app.prepare.prune_images(app.image_users()).await {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => tracing::info!(?gone, "images without a name were removed"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "images were not pruned"),
+        }
         let store = app.prepare.store().clone();
         let swept = tokio::task::spawn_blocking(move || store.sweep_staging()).await;
         match swept {

@@ -104,6 +104,18 @@ impl Prepare {
         Ok(blocking("the store", move || image::delete(&store, &name, needed)).await??)
     }
 
+    /// Removes the images that have lost their names and that no VM needs. Does nothing while others are at work.
+    pub(crate) async fn prune_images(
+        &self,
+        users: impl Future<Output = Result<Users, DbError>>,
+    ) -> Result<Vec<Digest>, PrepareError> {
+        let (Some(rest), Ok(keep)) = (self.images.try_rest(), self.keep.try_write()) else { return Ok(Vec::new()) };
+        let (store, users) = (self.store.clone(), users.await?);
+        let gone = blocking("the store", move || image::prune(&store, |digest| users.contains_key(digest))).await?;
+        drop((rest, keep));
+        Ok(gone?)
+    }
+
     fn pull_options(&self) -> Result<PullOptions, PrepareError> {
         Ok(PullOptions { insecure: self.config.load()?.registries.insecure })
     }
@@ -112,8 +124,8 @@ impl Prepare {
 /// Which stage a part of the work on an image belongs to, by the first word of its name.
 fn stage_of(part: &str) -> Stage {
     match part.split(' ').next().unwrap_or_default() {
-        "resolve" | "look" | "ask" => Stage::Resolve,
-        "fetch" | "download" | "pull" => Stage::Fetch,
+        "find" | "look" => Stage::Resolve,
+        "fetch" | "download" => Stage::Fetch,
         "build" => Stage::Build,
         _ => Stage::Convert,
     }

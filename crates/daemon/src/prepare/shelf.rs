@@ -10,12 +10,14 @@ use crate::op::OpCx;
 use banger_image::{cancel::Cancel, progress::Progress};
 use banger_model::api::op::Stage;
 use std::{fmt::Display, hash::Hash, sync::Arc};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// Jobs `J` on things called `N` that make a `V` or fail with an `E`.
 pub(super) struct Shelf<J, N, V, E> {
     runs: Arc<SharedRuns<J, Seen, Outcome<V, E>>>,
     names: Arc<Names<N>>,
+    /// Held for reading by whatever is at work.
+    work: Arc<RwLock<()>>,
 }
 
 /// Nothing when the work was told to end before it began.
@@ -23,7 +25,7 @@ type Outcome<V, E> = Option<Result<V, Arc<E>>>;
 
 impl<J: Eq + Hash, N, V, E> Default for Shelf<J, N, V, E> {
     fn default() -> Self {
-        Self { runs: Arc::default(), names: Arc::default() }
+        Self { runs: Arc::default(), names: Arc::default(), work: Arc::default() }
     }
 }
 
@@ -45,14 +47,15 @@ where
         work: impl FnOnce(&dyn Progress, &Cancel) -> Result<V, E> + Send + 'static,
     ) -> Result<V, PrepareError> {
         let subject = name.to_string();
-        let names = Arc::clone(&self.names);
+        let (names, at_work) = (Arc::clone(&self.names), Arc::clone(&self.work));
         let runtime = tokio::runtime::Handle::current();
         let mut relay = Relay::default();
         let run = self.runs.join(
             job,
             move |token, reporter| {
                 let witness = Witness::new(reporter, stage_of);
-                let lock = runtime.block_on(token.run_until_cancelled(names.lock(&name)))?;
+                let locks = async { (names.lock(&name).await, at_work.read_owned().await) };
+                let locks = runtime.block_on(token.run_until_cancelled(locks))?;
                 let cancel = Cancel::new();
                 let told = cancel.clone();
                 let telling = runtime.spawn(async move {
@@ -61,7 +64,7 @@ where
                 });
                 let outcome = work(&witness, &cancel);
                 telling.abort();
-                drop(lock);
+                drop(locks);
                 Some(outcome.map_err(Arc::new))
             },
             |seen| relay.pass(&seen, cx),
@@ -70,6 +73,11 @@ where
             Some(Some(outcome)) => Ok(outcome?),
             Some(None) | None => Err(PrepareError::Task { subject }),
         }
+    }
+
+    /// Held while no work is under way; none when some is.
+    pub(super) fn try_rest(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        Arc::clone(&self.work).try_write_owned().ok()
     }
 
     /// The lock of a name, for what is not a shared run.

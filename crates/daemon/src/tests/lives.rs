@@ -250,6 +250,21 @@ async fn what_no_row_owns_is_removed() {
     bench.assert_settled(&app).await;
 }
 
+#[tokio::test]
+async fn an_image_without_a_name_goes_when_no_vm_needs_it() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Stopped).await;
+    let digest = app.named(&name("box")).await.unwrap().spec.image_digest;
+    let names = app.prepare.store().image_names();
+    for entry in std::fs::read_dir(names).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert!(app.prepare.prune_images(app.image_users()).await.unwrap().is_empty(), "a VM needs it");
+    act(&app, Verb::Delete).await.unwrap();
+    assert_eq!(app.prepare.prune_images(app.image_users()).await.unwrap(), [digest]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_a_vm_needs_stays() {
     let bench = Bench::new();
