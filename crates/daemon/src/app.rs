@@ -23,6 +23,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 /// Everything that requests work with. One per process.
 pub(crate) struct App {
@@ -159,13 +160,15 @@ impl App {
         if !self.watched().insert(id) {
             return;
         }
-        tokio::spawn(async move {
+        let span = tracing::info_span!("watch", op = %crate::clock::new_op(), vm = %id);
+        let watching = async move {
             let shutdown = app.shutdown.clone();
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = app.see_end(id) => {}
             }
-        });
+        };
+        tokio::spawn(watching.instrument(span));
     }
 
     async fn see_end(&self, id: VmId) {

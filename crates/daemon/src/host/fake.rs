@@ -13,7 +13,7 @@ use banger_model::{
     wire::hello::Hunt,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, OnceLock},
 };
 use tokio::{
@@ -69,7 +69,7 @@ struct Machine {
 #[derive(Debug, Default)]
 pub(crate) struct World {
     machines: Mutex<HashMap<VmId, Machine>>,
-    fault: Mutex<Option<Fault>>,
+    faults: Mutex<VecDeque<Fault>>,
     /// Told when a fault that crashes or hangs has been reached.
     pub(crate) reached: Notify,
     changed: Notify,
@@ -89,14 +89,14 @@ impl std::fmt::Debug for Agent {
 }
 
 impl World {
-    /// The next time that effect comes, it goes wrong.
+    /// The next time that effect comes, it goes wrong; after those that were planted before.
     pub(crate) fn plant(&self, fault: Fault) {
-        *self.fault.lock().unwrap() = Some(fault);
+        self.faults.lock().unwrap().push_back(fault);
     }
 
     /// Whether nothing is planted that has not come yet.
     pub(crate) fn spent(&self) -> bool {
-        self.fault.lock().unwrap().is_none()
+        self.faults.lock().unwrap().is_empty()
     }
 
     /// All that is there.
@@ -160,9 +160,12 @@ impl World {
     }
 
     async fn goes_wrong(&self, effect: Effect, when: When) -> bool {
-        let Some(fault) = self.fault.lock().unwrap().take_if(|fault| (fault.effect, fault.when) == (effect, when))
-        else {
-            return false;
+        let fault = {
+            let mut faults = self.faults.lock().unwrap();
+            match faults.front().copied() {
+                Some(fault) if (fault.effect, fault.when) == (effect, when) => faults.pop_front().unwrap(),
+                _ => return false,
+            }
         };
         if fault.how != How::Fails {
             self.reached.notify_one();

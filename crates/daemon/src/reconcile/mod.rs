@@ -17,7 +17,10 @@ use banger_model::{
     vm::{OpenOperation, Target, Verb},
 };
 use plan::{Decision, Fact, Intent};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How often the host is looked at when nothing seems to happen.
 pub(crate) const PERIOD: Duration = Duration::from_secs(60);
@@ -36,15 +39,34 @@ pub(crate) enum ReconcileError {
 /// Looks at everything.
 pub(crate) async fn all(app: &App) -> Result<(), ReconcileError> {
     let inventory = app.host.inventory().await?;
-    let rows = app.db.vms().await?;
-    let ids: BTreeSet<VmId> = inventory.keys().copied().chain(rows.iter().map(|row| row.id)).collect();
+    let rows: BTreeMap<VmId, VmRow> = app.db.vms().await?.into_iter().map(|row| (row.id, row)).collect();
+    let ids: BTreeSet<VmId> = inventory.keys().chain(rows.keys()).copied().collect();
     for id in ids {
         // Somebody acts on it: it is theirs.
         let Some(slot) = app.slots.try_lock(id) else { continue };
+        // Most VMs need nothing. Whoever changed one since it was read left it in order, or will be asked again.
+        if rests(app, id, rows.get(&id)) {
+            continue;
+        }
         one(app, id).await?;
         drop(slot);
     }
     Ok(())
+}
+
+/// Whether a VM is at rest, as its row was read.
+fn rests(app: &App, id: VmId, row: Option<&VmRow>) -> bool {
+    let fact = Fact { intent: row.map(|row| intent(app, row)), present: app.host.observe(id), agent_answers: false };
+    plan::decide(&fact) == Decision::Leave
+}
+
+/// What is on record of a VM, as far as the plan asks.
+fn intent(app: &App, row: &VmRow) -> Intent {
+    Intent {
+        target: row.target,
+        open: row.operation.as_ref().map(crate::db::OperationRow::open),
+        unheld: row.rm && !app.leases.held(row.id),
+    }
 }
 
 /// Looks at one VM, whose slot the caller holds.
@@ -87,11 +109,7 @@ fn taken_down(fact: &Fact) -> EndReason {
 
 async fn observe(app: &App, id: VmId, row: Option<&VmRow>) -> Fact {
     let present: Present = app.host.observe(id);
-    let intent = row.map(|row| Intent {
-        target: row.target,
-        open: row.operation.as_ref().map(crate::db::OperationRow::open),
-        unheld: row.rm && !app.leases.held(id),
-    });
+    let intent = row.map(|row| intent(app, row));
     // An agent that has not been given the VM's facts answers too, but its guest is not what was asked for.
     let configured = row.and_then(|row| row.boot.as_ref()).is_some_and(|boot| !boot.boot_id.is_empty());
     let agent_answers = match intent {

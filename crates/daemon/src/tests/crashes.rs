@@ -2,7 +2,10 @@
 //! one look by a daemon, and what is there is what is on record.
 
 use super::*;
-use crate::host::fake::{Effect, Fault, How, When};
+use crate::{
+    host::fake::{Effect, Fault, How, When},
+    resource::Resource,
+};
 
 const VERBS: [(Verb, Target); 7] = [
     (Verb::Create, Target::Absent),
@@ -41,11 +44,13 @@ fn settled(verb: Verb, done: bool, fault: Fault) -> Target {
     }
 }
 
-async fn case(verb: Verb, from: Target, fault: Fault) {
+async fn case(verb: Verb, from: Target, faults: Vec<Fault>) {
     let bench = Bench::new();
     let app = bench.daemon();
     arrange(&app, from).await;
-    bench.world.plant(fault);
+    for fault in &faults {
+        bench.world.plant(*fault);
+    }
     let acting = tokio::spawn({
         let app = Arc::clone(&app);
         async move { act(&app, verb).await }
@@ -55,7 +60,7 @@ async fn case(verb: Verb, from: Target, fault: Fault) {
         acted = tokio::time::timeout(BOUND, acting) => (acted.expect("it hangs").unwrap().is_ok(), false),
         () = bench.world.reached.notified() => (false, true),
     };
-    assert!(bench.world.spent(), "{verb} from {from:?} never meets {fault:?}");
+    assert!(bench.world.spent(), "{verb} from {from:?} never meets {faults:?}");
     let app = match crashed {
         true => {
             abort.abort();
@@ -67,7 +72,7 @@ async fn case(verb: Verb, from: Target, fault: Fault) {
     look(&app).await;
     bench.assert_settled(&app).await;
     let reached = app.db.vm_named(&name("box")).await.unwrap().map_or(Target::Absent, |vm| vm.target);
-    assert_eq!(reached, settled(verb, done, fault), "{verb} from {from:?} with {fault:?}");
+    assert_eq!(reached, settled(verb, done, faults[0]), "{verb} from {from:?} with {faults:?}");
     // A second look finds nothing to do.
     look(&app).await;
     bench.assert_settled(&app).await;
@@ -81,11 +86,32 @@ async fn whatever_goes_wrong_the_next_look_settles_it() {
         for effect in effects(verb) {
             for when in [When::Before, When::After] {
                 for how in [How::Fails, How::Crashes] {
-                    cases.spawn(case(verb, from, Fault { effect, when, how }));
+                    cases.spawn(case(verb, from, vec![Fault { effect, when, how }]));
                 }
             }
         }
     }
     assert_eq!(cases.len(), 4 * (2 + 6 + 4 + 3 + 10 + 5 + 5));
+    cases.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_on_the_way_back_is_settled_too() {
+    let mut cases = tokio::task::JoinSet::new();
+    for (verb, from) in [(Verb::Create, Target::Absent), (Verb::Start, Target::Stopped)] {
+        let (last, back) = match verb {
+            Verb::Create => (Effect::Ensure(Resource::Layer), Target::Absent),
+            _ => (Effect::Boot, Target::Stopped),
+        };
+        let first = Fault { effect: last, when: When::After, how: How::Fails };
+        for resource in resource::beyond(back) {
+            for when in [When::Before, When::After] {
+                for how in [How::Fails, How::Crashes] {
+                    cases.spawn(case(verb, from, vec![first, Fault { effect: Effect::Remove(resource), when, how }]));
+                }
+            }
+        }
+    }
+    assert_eq!(cases.len(), 4 * (5 + 3));
     cases.join_all().await;
 }
