@@ -43,7 +43,7 @@ pub(super) async fn vmms(app: &App) -> Vec<Check> {
         Err(error) => warn(
             "Firecracker",
             chain(&error),
-            "nothing, as long as QEMU is there; where KVM works, Firecracker boots faster: put `firecracker` of a release into a folder of PATH",
+            "nothing, as long as QEMU is there; where KVM works, Firecracker boots faster",
         ),
     };
     vec![qemu, firecracker]

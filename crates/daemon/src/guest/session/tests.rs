@@ -205,6 +205,7 @@ async fn a_peer_of_another_version_is_refused() {
 
 /// Commands by the agent that `make build` puts beside the daemon.
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "a test that skips says so")]
 async fn the_real_agent_runs_commands_needs_built_agent() {
     let beside = std::env::current_exe().unwrap();
     let agent = beside.ancestors().map(|folder| folder.join("banger-agent")).find(|path| path.is_file());

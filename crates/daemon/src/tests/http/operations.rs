@@ -48,6 +48,23 @@ async fn a_tied_vm_lives_as_long_as_the_request() {
 }
 
 #[tokio::test]
+async fn a_tied_vm_goes_with_the_daemon() {
+    let api = Api::new();
+    arrange(&api.app, Target::Running).await;
+    let body = json!({ "name": "tied", "start": true, "rm": true, "memory": 134_217_728 }).to_string();
+    let answer = api.send("POST /v1/vms", &[("content-type", "application/json")], body).await;
+    let there = async || api.app.db.vm_named(&name("tied")).await.unwrap().map(|vm| vm.target);
+    while there().await != Some(Target::Running) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    api.ask("POST /v1/daemon/stop", &[], "").await;
+    // The answer ends once nothing of it is left.
+    tokio::time::timeout(BOUND, answer.into_body().collect()).await.expect("it holds up the end").unwrap();
+    assert_eq!(there().await, None);
+    assert_eq!(api.app.named(&name("box")).await.unwrap().target, Target::Running);
+}
+
+#[tokio::test]
 async fn a_tied_vm_that_never_became_ready_is_kept_unless_nobody_wants_it() {
     let api = Api::new();
     let create = json!({ "name": "box", "start": true, "rm": true, "memory": 134_217_728 });
