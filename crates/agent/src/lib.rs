@@ -7,6 +7,8 @@
 //!
 //! The library is there for the tests; its one door is [`run`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod boot;
 mod command;
 mod configure;
