@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::chain;
-use support::server::{Request, Server, respond};
+use support::server::{Request, Server, own_address, respond};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -428,11 +428,4 @@ fn a_server_without_tls_is_not_spoken_to_by_name() {
     assert!(server.asked().is_empty());
     let options = PullOptions { insecure: vec![server.address.clone()] };
     assert!(read(&find_with(&server, &options, &Cancel::new()).unwrap(), &NoProgress).is_ok());
-}
-
-/// An address of this host that others could use. No packet is sent for it.
-fn own_address() -> Option<std::net::IpAddr> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
 }

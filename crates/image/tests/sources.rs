@@ -10,11 +10,13 @@ use banger_model::{Digest, ImageRef};
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use support::images::{self, TAG, layout, skopeo};
 use support::registry::Registry;
-use support::{chain, have};
+use support::server::own_address;
+use support::{chain, have, run};
 
 fn reference(text: &str) -> ImageRef {
     text.parse().unwrap()
@@ -160,6 +162,53 @@ fn registries_need_docker_registry_umoci_and_skopeo() {
     let error = find(&format!("{name}:1")).unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Unavailable);
     assert!(chain(&error).contains(&format!("no answer from {address}: Connection refused")), "{}", chain(&error));
+}
+
+/// Tells the copy of this test that trusts the registry where it is.
+const TRUSTING: &str = "BANGER_TEST_TLS_IMAGE";
+
+#[test]
+fn a_registry_with_tls_needs_openssl_docker_registry_umoci_and_skopeo() {
+    if let Ok(name) = std::env::var(TRUSTING) {
+        let image = find(&name).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        assert_eq!(layers(&image).len(), 2);
+        return;
+    }
+    let test = "a_registry_with_tls_needs_openssl_docker_registry_umoci_and_skopeo";
+    if !have(test, &["openssl", "docker-registry", "umoci", "skopeo"]) {
+        return;
+    }
+    let Some(address) = own_address() else {
+        eprintln!("SKIPPED: {test}: this host has no address but the loopback's");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("certificate.pem"), dir.path().join("key.pem"));
+    let subject = format!("subjectAltName=IP:{address}");
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext", &subject,
+    ]);
+    // A certificate of a server: one that may sign others is no server's.
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-out"]).arg(&certificate).arg("-keyout").arg(&key);
+    run(&mut openssl);
+    let tls = format!("tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+    let registry = Registry::with(dir.path(), &format!("addr: '{address}:0', {tls}"));
+    let name = format!("{}/team/dev:1", registry.address);
+    let from = format!("oci:{}:{TAG}", layout(dir.path()).display());
+    skopeo(&["--dest-tls-verify=false", &from, &format!("docker://{name}")]);
+
+    // Nobody vouches for it: it is not spoken to.
+    let error = find(&name).unwrap_err();
+    assert!(chain(&error).contains("no secure connection to"), "{}", chain(&error));
+    // With its certificate among the host's, it is.
+    let trusting = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env("SSL_CERT_FILE", &certificate)
+        .env(TRUSTING, &name)
+        .output()
+        .unwrap();
+    assert!(trusting.status.success(), "{}", String::from_utf8_lossy(&trusting.stderr));
 }
 
 #[test]

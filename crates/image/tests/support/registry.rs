@@ -14,18 +14,16 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts one that keeps its data in `dir` and asks for nothing.
     pub(crate) fn start(dir: &Path) -> Self {
-        Self::with(dir, "")
+        Self::with(dir, "addr: '127.0.0.1:0'")
     }
 
-    /// As [`Self::start`], with more configuration.
-    pub(crate) fn with(dir: &Path, more: &str) -> Self {
+    /// As [`Self::start`], with other settings of its server.
+    pub(crate) fn with(dir: &Path, http: &str) -> Self {
         let root = dir.join("registry");
         fs::create_dir_all(&root).unwrap();
         let config = dir.join("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n{more}",
-            root.display()
-        );
+        let storage = format!("{{filesystem: {{rootdirectory: {}}}}}", root.display());
+        let text = format!("version: 0.1\nlog: {{level: info}}\nstorage: {storage}\nhttp: {{{http}}}\n");
         fs::write(&config, text).unwrap();
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -35,7 +33,7 @@ impl Registry {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "docker-registry ended before it listened");
             if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.split(['"', ' ']).next().unwrap().to_owned();
+                break rest.split(['"', ' ', ',']).next().unwrap().to_owned();
             }
         };
         // Its log must be read, or it would stop at a full pipe.
