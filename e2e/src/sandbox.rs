@@ -232,8 +232,8 @@ impl Sandbox {
             let text = String::from_utf8_lossy(&text);
             let lines: Vec<&str> = text.lines().collect();
             eprintln!("---- {title}: {}", path.display());
-            for line in lines.iter().skip(lines.len().saturating_sub(40)) {
-                eprintln!("{line}");
+            for line in lines.iter().skip(lines.len().saturating_sub(20)) {
+                eprintln!("{}", line.chars().take(400).collect::<String>());
             }
         }
     }
@@ -270,6 +270,9 @@ impl Drop for Sandbox {
     }
 }
 
+/// Process ids and arguments, one process a line.
+const LIST_PROCESSES: &str = "cd /proc; for p in [0-9]*; do echo $p $(tr '\\0' ' ' <$p/cmdline 2>/dev/null); done";
+
 /// A VM of a sandbox.
 #[derive(Debug, Clone)]
 pub struct Vm<'a> {
@@ -292,6 +295,29 @@ impl Vm<'_> {
     /// The same with options before the VM's name.
     pub fn exec_with(&self, options: &str, words: &str) -> Call {
         self.sandbox.banger(&format!("vm exec {options} {} --", self.name)).words(words)
+    }
+
+    /// The process in the guest whose arguments, with spaces between them, are those words.
+    pub fn process(&self, words: &str) -> Option<u32> {
+        let listed = self.sh(LIST_PROCESSES).run();
+        listed.ok();
+        Self::find_process(&listed, words)
+    }
+
+    fn find_process(listed: &Output, words: &str) -> Option<u32> {
+        let found = listed.stdout.lines().find_map(|line| line.split_once(' ').filter(|(_, found)| *found == words));
+        found.map(|(pid, _)| pid.parse().unwrap())
+    }
+
+    /// Waits until a process is there; the VM itself may still be coming up.
+    pub fn wait_for_process(&self, words: &str) -> u32 {
+        let look = || Self::find_process(&self.sh(LIST_PROCESSES).run(), words);
+        wait_for(&format!("{words:?} to run in the guest"), look)
+    }
+
+    /// Waits until a process is not there.
+    pub fn wait_for_end_of(&self, words: &str) {
+        wait_for(&format!("{words:?} to end in the guest"), || self.process(words).is_none().then_some(()));
     }
 
     /// `banger vm VERB NAME`, which must succeed.

@@ -83,7 +83,7 @@ fn vms_outlive_a_daemon_that_is_killed() {
     vm.exec_with("--detach", "sleep 617").run().ok();
     for round in 0..3 {
         processes::kill(sandbox.daemon_pid());
-        vm.exec("pgrep -f").arg("^sleep 617").run().ok();
+        vm.wait_for_process("sleep 617");
         assert_eq!(vm.vmm_pid(), pid, "round {round}");
     }
     vm.does("stop");
@@ -110,7 +110,7 @@ fn a_vmm_that_is_killed_is_noticed_at_once() {
     let sandbox = Sandbox::new();
     let vm = sandbox.vm("box");
     let call = vm.exec("sleep 1000").start();
-    wait_for("the command to run", || vm.exec("pgrep -f").arg("^sleep 1000").run().status.success().then_some(()));
+    vm.wait_for_process("sleep 1000");
     processes::kill(vm.vmm_pid());
     call.wait().expect_status(125).fails_with(&["box"]);
     vm.becomes("stopped");

@@ -1,7 +1,7 @@
 //! `vm exec` is exact: what a command sees and how it ends are its own.
 
 use crate::shared::vm;
-use banger_e2e::{Sandbox, processes, wait_for};
+use banger_e2e::{Sandbox, processes};
 
 #[test]
 fn the_exit_status_is_the_commands() {
@@ -104,23 +104,23 @@ fn a_background_process_does_not_hold_the_command_up() {
     // It keeps the streams open, as daemons started by hand do; the command itself has ended.
     let output = vm().sh("sleep 611 & echo started").run();
     assert_eq!(output.ok(), "started");
-    vm().exec("pkill -f").arg("sleep 611").run();
+    vm().exec(&format!("kill {}", vm().wait_for_process("sleep 611"))).run().ok();
 }
 
 #[test]
 fn a_client_that_dies_takes_its_command_with_it() {
     let mut call = vm().exec("sleep 612").start();
-    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 612").run().status.success().then_some(()));
+    vm().wait_for_process("sleep 612");
     assert!(call.is_running());
     processes::kill(call.pid());
-    wait_for("the command to end", || (!vm().exec("pgrep -f").arg("^sleep 612").run().status.success()).then_some(()));
+    vm().wait_for_end_of("sleep 612");
 }
 
 #[test]
 fn a_detached_command_outlives_its_client() {
     vm().exec_with("--detach", "sleep 613").run().ok();
-    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 613").run().status.success().then_some(()));
-    vm().exec("pkill -f").arg("^sleep 613").run().ok();
+    vm().wait_for_process("sleep 613");
+    vm().exec(&format!("kill {}", vm().wait_for_process("sleep 613"))).run().ok();
 }
 
 #[test]

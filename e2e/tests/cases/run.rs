@@ -54,9 +54,7 @@ fn without_rm_the_vm_stays_and_its_disks_with_it() {
 fn a_client_that_dies_takes_its_rm_vm_with_it() {
     let sandbox = Sandbox::new();
     let call = sandbox.banger("vm run --rm --name brief -- sleep 1000").start();
-    wait_for("the command to run", || {
-        sandbox.existing("brief").exec("pgrep -f").arg("^sleep 1000").run().status.success().then_some(())
-    });
+    sandbox.existing("brief").wait_for_process("sleep 1000");
     processes::kill(call.pid());
     wait_for("the VM to be deleted", || sandbox.vm_names().is_empty().then_some(()));
     sandbox.assert_no_vm_left();

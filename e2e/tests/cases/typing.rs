@@ -1,7 +1,7 @@
 //! A person at a terminal: a shell, its size, Ctrl-C, and the end of it.
 
 use crate::shared::{sandbox, vm};
-use banger_e2e::{Sandbox, terminal::Terminal, wait_for};
+use banger_e2e::{Sandbox, terminal::Terminal};
 
 #[test]
 fn a_shell_has_a_terminal_that_follows_the_size_of_ours() {
@@ -21,7 +21,7 @@ fn a_shell_has_a_terminal_that_follows_the_size_of_ours() {
 fn ctrl_c_reaches_the_process_group_in_the_guest_and_not_the_shell() {
     let mut terminal = Terminal::open(sandbox().banger("vm shell shared"));
     terminal.types("sleep 614; echo status-$?\n");
-    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 614").run().status.success().then_some(()));
+    vm().wait_for_process("sleep 614");
     terminal.types("\x03");
     terminal.shows("status-130");
     terminal.types("exit\n");
@@ -32,10 +32,10 @@ fn ctrl_c_reaches_the_process_group_in_the_guest_and_not_the_shell() {
 fn ctrl_c_without_a_terminal_in_the_guest_ends_the_command_there() {
     let call = vm().exec("sh -c").arg("trap 'echo caught; exit 9' INT; sleep 615 & wait");
     let mut terminal = Terminal::open(call);
-    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 615").run().status.success().then_some(()));
+    vm().wait_for_process("sleep 615");
     terminal.types("\x03");
     assert_eq!(terminal.ends().code(), Some(9), "{}", terminal.shown());
-    vm().exec("pkill -f").arg("^sleep 615").run();
+    vm().exec(&format!("kill {}", vm().wait_for_process("sleep 615"))).run().ok();
 }
 
 #[test]
@@ -53,9 +53,9 @@ fn run_gives_a_shell_when_there_is_no_command() {
 fn a_terminal_that_closes_ends_the_shell_in_the_guest() {
     let mut terminal = Terminal::open(sandbox().banger("vm shell shared"));
     terminal.types("exec sleep 616\n");
-    wait_for("the command to run", || vm().exec("pgrep -f").arg("^sleep 616").run().status.success().then_some(()));
+    vm().wait_for_process("sleep 616");
     drop(terminal);
-    wait_for("the command to end", || (!vm().exec("pgrep -f").arg("^sleep 616").run().status.success()).then_some(()));
+    vm().wait_for_end_of("sleep 616");
 }
 
 #[test]
