@@ -62,7 +62,9 @@ fn the_environment_is_the_images_with_what_was_asked_for() {
 #[test]
 fn the_working_folder_can_be_chosen() {
     assert_eq!(vm().exec_with("--workdir /tmp", "pwd").run().ok(), "/tmp");
-    vm().exec_with("--workdir /no/such/folder", "pwd").run().fails_with(&["/no/such/folder"]);
+    let made = vm().exec_with("--workdir /not/there/yet", "pwd").run();
+    assert_eq!(made.ok(), "/not/there/yet", "it is made, as container engines do");
+    vm().exec_with("--workdir /etc/passwd", "pwd").run().fails_with(&["/etc/passwd"]);
 }
 
 #[test]
