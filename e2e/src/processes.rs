@@ -49,6 +49,23 @@ pub fn is_alive(pid: u32) -> bool {
         .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+/// Whether a path is in a text, and not just the beginning of another: `/x/1` is not in `/x/12`.
+fn contains(text: &[u8], path: &[u8]) -> bool {
+    let at = |n: usize| text.get(n + path.len()).is_none_or(|next| !next.is_ascii_alphanumeric());
+    text.windows(path.len()).enumerate().any(|(n, window)| window == path && at(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_not_found_in_another_that_begins_with_it() {
+        assert!(
+            contains(b"--socket /x/1/api.sock", b"/x/1")
+                && contains(b"HOME=/x/1\0A=B", b"/x/1")
+                && contains(b"/x/1", b"/x/1")
+        );
+        assert!(!contains(b"--socket /x/12/api.sock", b"/x/1"));
+    }
 }

@@ -24,7 +24,7 @@ fn every_answer_can_be_json() {
         assert!(json || serde_json::from_str::<serde_json::Value>(output.ok()).is_ok(), "{output}");
     }
     let error = sandbox.banger("vm show nobody --json").run();
-    let body: serde_json::Value = serde_json::from_str(error.stderr.trim()).unwrap_or_else(|_| panic!("{error}"));
+    let body: serde_json::Value = serde_json::from_str(error.stdout.trim()).unwrap_or_else(|_| panic!("{error}"));
     assert!(body.to_string().contains("vm-not-found"), "{error}");
 }
 
