@@ -1,6 +1,6 @@
 //! A daemon that is killed at any moment of a run leaves, after the next start, nothing that nobody asked for.
 
-use banger_e2e::{Sandbox, fixture::registry::Registry, processes, skip, wait_for};
+use banger_e2e::{Sandbox, fixture::registry::Registry, skip, wait_for};
 use std::{path::PathBuf, time::Duration};
 
 /// Kills the daemon that long after a run began, and looks at what the next one makes of it.
@@ -9,7 +9,7 @@ fn killed_after(delay: Duration) {
     let daemon = sandbox.daemon_pid();
     let run = sandbox.banger("vm run --rm --name box -- sleep 1000").start();
     std::thread::sleep(delay);
-    processes::kill(daemon);
+    sandbox.kill_daemon(daemon);
     let output = run.wait();
     output.fails_with(&[]);
     // The next daemon finds what the last one left: the VM's client has gone, so the VM has to go.
@@ -42,7 +42,7 @@ fn killed_while_an_image_is_being_pulled() {
         let daemon = sandbox.daemon_pid();
         let pull = sandbox.banger("image pull").arg(format!("{}/team/dev:1", registry.host)).start();
         std::thread::sleep(Duration::from_millis(milliseconds));
-        processes::kill(daemon);
+        sandbox.kill_daemon(daemon);
         let _ = pull.wait();
         let list = sandbox.banger("image list --json").run().json();
         assert_eq!(banger_e2e::sandbox::entries(&sandbox.data().join("staging")), Vec::<PathBuf>::new());

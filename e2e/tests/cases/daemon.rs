@@ -61,6 +61,7 @@ fn a_home_with_a_very_long_path_works() {
     assert!(socket.len() < 108, "{socket}");
     sandbox.banger("vm list").run().ok();
     sandbox.stop_daemon();
+    fs::remove_dir_all(std::path::Path::new(&socket).parent().unwrap()).unwrap();
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn vms_outlive_a_daemon_that_is_killed() {
     let pid = vm.vmm_pid();
     vm.exec_with("--detach", "sleep 617").run().ok();
     for round in 0..3 {
-        processes::kill(sandbox.daemon_pid());
+        sandbox.kill_daemon(sandbox.daemon_pid());
         vm.wait_for_process("sleep 617");
         assert_eq!(vm.vmm_pid(), pid, "round {round}");
     }
