@@ -401,7 +401,7 @@ fn hint(body: &ErrorBody) -> Option<String> {
             Some(vm) => format!("see what it is doing with `banger vm show {vm}`"),
             None => "see what it is doing with `banger vm list`".into(),
         },
-        ErrorCode::ImageNotFound => "see which images are here with `banger image list`".into(),
+        ErrorCode::ImageNotFound => "check its name; `banger image list` shows which images are here".into(),
         ErrorCode::ImageUnavailable | ErrorCode::KernelUnavailable => {
             "check that its source can be reached from this host, then try again".into()
         }

@@ -7,7 +7,7 @@ use crate::{
     output::{Ui, check, progress::Tracker},
 };
 use banger_model::{
-    OpId, VmName,
+    OpId,
     api::op::{OpEvent, OpResult},
 };
 use hyper::Method;
@@ -26,8 +26,8 @@ pub(crate) enum Interrupt {
 pub(crate) enum Sink<'a> {
     /// To standard output, as they come.
     Stdout,
-    /// Into these lines, each marked with the VM, because several operations run at the same time.
-    Collected(&'a VmName, &'a mut Vec<String>),
+    /// Into these lines, each marked with what it is about, because several operations run at the same time.
+    Collected(&'a str, &'a mut Vec<String>),
 }
 
 /// An operation that runs.
@@ -129,17 +129,17 @@ impl Sink<'_> {
     fn take(&mut self, ui: &Ui, line: &str) -> Result<(), CliError> {
         match self {
             Self::Stdout => ui.print_line(line)?,
-            Self::Collected(vm, lines) => lines.push(marked(vm, line)),
+            Self::Collected(name, lines) => lines.push(marked(name, line)),
         }
         Ok(())
     }
 }
 
-/// The event with the VM's name in it.
-pub(crate) fn marked(vm: &VmName, line: &str) -> String {
+/// The event with the name in it of what it is about.
+fn marked(name: &str, line: &str) -> String {
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) {
         Ok(mut event) => {
-            event.insert("vm".into(), vm.as_str().into());
+            event.insert("name".into(), name.into());
             serde_json::Value::Object(event).to_string()
         }
         Err(_) => line.to_owned(),
@@ -151,8 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_marked_with_their_vm() {
-        let vm: VmName = "box".parse().unwrap();
-        assert_eq!(marked(&vm, r#"{"event":"note","text":"x"}"#), r#"{"event":"note","text":"x","vm":"box"}"#);
+    fn events_are_marked_with_what_they_are_about() {
+        assert_eq!(marked("box", r#"{"event":"note","text":"x"}"#), r#"{"event":"note","name":"box","text":"x"}"#);
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     client::{Client, Route},
     error::{self, CliError},
     operation::{Operation, Sink},
-    output::{Ui, clean},
+    output::clean,
 };
 use banger_model::{
     VmName,
@@ -49,51 +49,39 @@ where
     Ok(status)
 }
 
-/// Tells that something was deleted.
-pub(super) fn gone(ui: &Ui, kind: &str, name: &str) -> Result<(), CliError> {
-    match ui.json {
-        true => ui.print_json(&serde_json::json!({ "deleted": { kind: name } }))?,
-        false => ui.print_line(&clean::line(name))?,
-    }
-    Ok(())
-}
-
-/// Runs one operation for each VM and prints the names of those that succeeded. `fix` may know what to do about a failure of
-/// this verb.
-pub(super) async fn operate(
+/// Runs one operation for each name and prints those whose operation succeeded. `better` may know more about a failure.
+pub(super) async fn operate<N>(
     cx: &Cx<'_>,
-    names: &[VmName],
+    names: &[N],
     operation: Operation<'_>,
-    method: Method,
-    route: impl Fn(&VmName) -> Route,
-    fix: impl Fn(&VmName, ErrorCode) -> Option<String>,
-) -> Result<u8, CliError> {
+    request: impl Fn(&N) -> (Method, Route),
+    better: impl AsyncFn(&N, CliError) -> CliError,
+) -> Result<u8, CliError>
+where
+    N: Clone + Eq + Hash + Display,
+{
     let alone = distinct(names).len() == 1;
-    let work = async |vm: &VmName| {
-        let mut lines = Vec::new();
-        let mut sink = if alone { Sink::Stdout } else { Sink::Collected(vm, &mut lines) };
-        let label = (!alone).then(|| vm.as_str());
+    let work = async |name: &N| {
+        let (label, mut lines) = (name.to_string(), Vec::new());
+        let mut sink = if alone { Sink::Stdout } else { Sink::Collected(&label, &mut lines) };
         let ended = async {
-            let mut events = cx.client.operate(method.clone(), &route(vm), None::<&()>).await?;
-            operation.follow_into(&mut events, label, &mut sink).await
+            let (method, route) = request(name);
+            let mut events = cx.client.operate(method, &route, None::<&()>).await?;
+            operation.follow_into(&mut events, (!alone).then_some(&label), &mut sink).await
         };
         let ended = match ended.await {
-            Err(error) => {
-                let fix = error.code().and_then(|code| fix(vm, code));
-                let error = if let Some(fix) = fix { error.or_fix(|| fix) } else { error };
-                Err(known_better(&cx.client, vm, error).await)
-            }
+            Err(error) => Err(better(name, error).await),
             ended => ended,
         };
         Ok((lines, ended))
     };
-    let tell = |vm: &VmName, (lines, ended): (Vec<String>, Result<Option<OpResult>, CliError>)| {
+    let tell = |name: &N, (lines, ended): (Vec<String>, Result<Option<OpResult>, CliError>)| {
         for line in lines {
             cx.ui.print_line(&line)?;
         }
         ended?;
         if !cx.ui.json {
-            cx.ui.print_line(vm.as_str())?;
+            cx.ui.print_line(&clean::line(&name.to_string()))?;
         }
         Ok(())
     };

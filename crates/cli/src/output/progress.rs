@@ -40,6 +40,8 @@ impl<'a> Tracker<'a> {
     /// Shows what an event tells.
     pub(crate) fn event(&mut self, event: &OpEvent) {
         match event {
+            // A program that reads the events needs nobody to read them out.
+            _ if self.ui.json => {}
             OpEvent::Stage(stage) => self.begin(stage.clone()),
             OpEvent::Progress { done, total } => self.advance(*done, *total),
             OpEvent::Note { text } => self.ui.say(&format!("{}{}", self.label, clean::line(text))),
@@ -52,7 +54,7 @@ impl<'a> Tracker<'a> {
 
     fn begin(&mut self, event: StageEvent) {
         self.end_stage();
-        if self.ui.quiet || self.ui.json {
+        if self.ui.quiet {
             return;
         }
         let bar = if self.ui.is_live {

@@ -14,9 +14,11 @@
 //! | `GET /vms/NAME/files?path=P` | | a tar |
 //! | `PUT /vms/NAME/files?path=P` | a tar | `204` |
 //! | `GET /vms/NAME/logs?boot=N&follow=BOOL` | | the console as text |
-//! | `GET /images`, `GET /images/REF`, `DELETE /images/REF` | | [`image::ImageList`], [`image::ImageView`] |
+//! | `GET /images`, `GET /images/REF` | | [`image::ImageList`], [`image::ImageView`] |
+//! | `DELETE /images/REF` | | events |
 //! | `POST /images/pull`, `POST /images/import` | [`image::PullImage`], [`image::ImportImage`] | events |
-//! | `GET /kernels`, `GET /kernels/NAME`, `DELETE /kernels/NAME` | | [`image::KernelList`], [`image::KernelView`] |
+//! | `GET /kernels`, `GET /kernels/NAME` | | [`image::KernelList`], [`image::KernelView`] |
+//! | `DELETE /kernels/NAME` | | events |
 //! | `POST /kernels/pull`, `POST /kernels/import` | [`image::PullKernel`], [`image::ImportKernel`] | events |
 //! | `GET /operations`, `DELETE /operations/OP` | | [`op::OperationList`], `204` once it has been told to end |
 //!

@@ -16,7 +16,6 @@ pub(crate) struct DeleteArgs {
 
 pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
     let images = args.images.into_iter().map(absolute_image).collect::<Result<Vec<_>, _>>()?;
-    let route = |image: &ImageRef| Route::new(["images", &image.to_string()]);
-    let work = async |image: &ImageRef| Ok(cx.client.tell(Method::DELETE, &route(image)).await?);
-    several::each(cx, &images, work, |image, ()| several::gone(cx.ui, "image", &image.to_string())).await
+    let request = |image: &ImageRef| (Method::DELETE, Route::new(["images", &image.to_string()]));
+    several::operate(cx, &images, cx.removing(), request, async |_, error| error).await
 }

@@ -15,7 +15,6 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
-    let route = |kernel: &KernelRef| Route::new(["kernels", kernel.as_str()]);
-    let work = async |kernel: &KernelRef| Ok(cx.client.tell(Method::DELETE, &route(kernel)).await?);
-    several::each(cx, &args.kernels, work, |kernel, ()| several::gone(cx.ui, "kernel", kernel.as_str())).await
+    let request = |kernel: &KernelRef| (Method::DELETE, Route::new(["kernels", kernel.as_str()]));
+    several::operate(cx, &args.kernels, cx.removing(), request, async |_, error| error).await
 }

@@ -1,6 +1,6 @@
 //! `vm delete`.
 
-use super::{Cx, several};
+use super::{Cx, operate};
 use crate::{client::Route, error::CliError};
 use banger_model::{VmName, api::error::ErrorCode};
 use clap::Args;
@@ -19,10 +19,10 @@ pub(crate) struct DeleteArgs {
 
 pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
     let force = if args.force { "true" } else { "false" };
-    let route = |vm: &VmName| Route::new(["vms", vm.as_str()]).query("force", force);
+    let request = |vm: &VmName| (Method::DELETE, Route::new(["vms", vm.as_str()]).query("force", force));
     let fix = |vm: &VmName, code| {
         let running = !args.force && code == ErrorCode::VmStatus;
         running.then(|| format!("stop it first, or delete it as it is with `banger vm delete --force {vm}`"))
     };
-    several::operate(cx, &args.vms, cx.removing(), Method::DELETE, route, fix).await
+    operate(cx, &args.vms, cx.removing(), request, fix).await
 }

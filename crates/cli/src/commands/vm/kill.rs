@@ -1,10 +1,9 @@
 //! `vm kill`.
 
-use super::{Cx, several, verb};
+use super::{Cx, operate, verb};
 use crate::error::CliError;
 use banger_model::VmName;
 use clap::Args;
-use hyper::Method;
 
 /// End VMs at once, as if their power was cut
 #[derive(Debug, Args)]
@@ -15,5 +14,5 @@ pub(crate) struct KillArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: KillArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("kill"), |_, _| None).await
+    operate(cx, &args.vms, cx.removing(), verb("kill"), |_, _| None).await
 }

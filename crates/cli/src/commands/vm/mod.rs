@@ -18,9 +18,11 @@ use super::{Cx, several};
 use crate::{
     client::Route,
     error::{CliError, Realm},
+    operation::Operation,
 };
-use banger_model::VmName;
+use banger_model::{VmName, api::error::ErrorCode};
 use clap::Subcommand;
+use hyper::Method;
 
 /// What to do with VMs.
 #[derive(Debug, Subcommand)]
@@ -69,9 +71,25 @@ pub(super) async fn run(cx: &Cx<'_>, vm: Vm) -> Result<u8, CliError> {
     }
 }
 
-/// Where a verb of one VM is asked for.
-fn verb(name: &'static str) -> impl Fn(&VmName) -> Route {
-    move |vm| Route::new(["vms", vm.as_str(), name])
+/// How a verb of one VM is asked for.
+fn verb(name: &'static str) -> impl Fn(&VmName) -> (Method, Route) {
+    move |vm| (Method::POST, Route::new(["vms", vm.as_str(), name]))
+}
+
+/// Runs one operation for each VM. `fix` may know what to do about a failure of this verb.
+async fn operate(
+    cx: &Cx<'_>,
+    vms: &[VmName],
+    operation: Operation<'_>,
+    request: impl Fn(&VmName) -> (Method, Route),
+    fix: impl Fn(&VmName, ErrorCode) -> Option<String>,
+) -> Result<u8, CliError> {
+    let better = async |vm: &VmName, error: CliError| {
+        let fix = error.code().and_then(|code| fix(vm, code));
+        let error = if let Some(fix) = fix { error.or_fix(|| fix) } else { error };
+        several::known_better(&cx.client, vm, error).await
+    };
+    several::operate(cx, vms, operation, request, better).await
 }
 
 /// Runs a command in a VM that is there.

@@ -1,10 +1,9 @@
 //! `vm restart`.
 
-use super::{Cx, several, verb};
+use super::{Cx, operate, verb};
 use crate::error::CliError;
 use banger_model::VmName;
 use clap::Args;
-use hyper::Method;
 
 /// Shut VMs down in order and boot them again
 #[derive(Debug, Args)]
@@ -15,5 +14,5 @@ pub(crate) struct RestartArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: RestartArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("restart"), |_, _| None).await
+    operate(cx, &args.vms, cx.building(), verb("restart"), |_, _| None).await
 }

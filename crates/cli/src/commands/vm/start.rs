@@ -1,10 +1,9 @@
 //! `vm start`.
 
-use super::{Cx, several, verb};
+use super::{Cx, operate, verb};
 use crate::error::CliError;
 use banger_model::VmName;
 use clap::Args;
-use hyper::Method;
 
 /// Boot VMs that are stopped
 #[derive(Debug, Args)]
@@ -15,5 +14,5 @@ pub(crate) struct StartArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: StartArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.building(), Method::POST, verb("start"), |_, _| None).await
+    operate(cx, &args.vms, cx.building(), verb("start"), |_, _| None).await
 }

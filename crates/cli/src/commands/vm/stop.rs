@@ -1,10 +1,9 @@
 //! `vm stop`.
 
-use super::{Cx, several, verb};
+use super::{Cx, operate, verb};
 use crate::error::CliError;
 use banger_model::VmName;
 use clap::Args;
-use hyper::Method;
 
 /// Shut VMs down in order
 ///
@@ -17,5 +16,5 @@ pub(crate) struct StopArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: StopArgs) -> Result<u8, CliError> {
-    several::operate(cx, &args.vms, cx.removing(), Method::POST, verb("stop"), |_, _| None).await
+    operate(cx, &args.vms, cx.removing(), verb("stop"), |_, _| None).await
 }
