@@ -14,13 +14,17 @@ use rustix::system::{RebootCommand, reboot};
 use rustix::time::Timespec;
 use std::ffi::CString;
 use std::fmt::Display;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long processes may take to end when asked to.
 const POLITE: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end those that are killed.
 const KILLED: Duration = Duration::from_secs(2);
+
+/// How long the image's init may take to listen.
+const READY: Duration = Duration::from_secs(30);
+/// How often what nothing announces is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A machine that cannot be: says why and ends it.
 pub(crate) fn abort(why: impl Display) -> ! {
@@ -38,13 +42,22 @@ pub(crate) fn end() -> ! {
     restart()
 }
 
-/// Asks PID 1, which is not the agent, to end the machine; ends it ourselves when it cannot be asked.
+/// Asks PID 1, which is or is about to be the image's own init, to end the machine; ends it ourselves when it cannot be asked.
 pub(crate) fn ask_init() -> ! {
-    if Path::new("/run/systemd/system").exists() {
-        // systemd's word for "start poweroff.target".
-        if sys::kill(1, sys::realtime_signal(4)).is_ok() {
-            sys::exit_now(0);
-        }
+    let program = || std::fs::read_link("/proc/1/exe").ok();
+    let own = std::fs::read_link("/proc/self/exe").ok();
+    if !holds_within(READY, || program() != own) {
+        // The image's init could not be started, and the agent is still PID 1.
+        let _ = sys::kill(1, libc::SIGTERM);
+        sys::exit_now(0);
+    }
+    // systemd's word for "start poweroff.target". Until it listens for that, the kernel would drop it.
+    let word = sys::realtime_signal(4);
+    if program().is_some_and(|program| program.ends_with("systemd"))
+        && holds_within(READY, || processes::heeds(1, word))
+        && sys::kill(1, word).is_ok()
+    {
+        sys::exit_now(0);
     }
     sys::reset_signals();
     let path = CString::new(format!("PATH={DEFAULT_PATH}")).unwrap_or_default();
@@ -53,6 +66,18 @@ pub(crate) fn ask_init() -> ! {
         sys::execve(&program, &[c"poweroff"], &[&path]);
     }
     end()
+}
+
+/// Waits for something that nothing announces. Says whether it came.
+fn holds_within(bound: Duration, holds: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + bound;
+    loop {
+        match holds() {
+            true => return true,
+            false if Instant::now() >= deadline => return false,
+            false => std::thread::sleep(LOOK_AGAIN),
+        }
+    }
 }
 
 fn restart() -> ! {

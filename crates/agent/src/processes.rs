@@ -44,6 +44,21 @@ pub(crate) fn all() -> impl Iterator<Item = Process> {
     })
 }
 
+/// Whether a process has said what it does at `signal`: it catches it, or collects it from a descriptor.
+pub(crate) fn heeds(pid: i32, signal: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| heeds_by(&status, signal))
+}
+
+/// Reads `/proc/PID/status`, where the set of signals that are caught and that of those that are blocked are hexadecimal.
+fn heeds_by(status: &str, signal: i32) -> bool {
+    let set = |name: &str| {
+        let digits = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(digits.trim(), 16).ok()
+    };
+    let bit = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)).unwrap_or(0);
+    ["SigCgt:", "SigBlk:"].into_iter().filter_map(set).any(|set| set & bit != 0)
+}
+
 /// Reads a line of `/proc/PID/stat`: `PID (NAME) STATE PPID PGRP SESSION`, where the name may hold anything.
 fn parse_stat(pid: i32, stat: &str) -> Option<Process> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
@@ -62,6 +77,13 @@ mod tests {
         let process = parse_stat(7, "7 (a) R 1 (b) Z 3 4 5 0 -1 0").expect("a whole line");
         assert_eq!((process.pid, process.parent, process.session, process.zombie), (7, 3, 5, true));
         assert!(parse_stat(7, "7 (a) R 1").is_none());
+    }
+
+    #[test]
+    fn a_signal_is_heeded_when_caught_or_blocked() {
+        let status = "Name:\tx\nSigBlk:\t0000002000000000\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n";
+        let heeded: Vec<i32> = (-1..70).filter(|signal| heeds_by(status, *signal)).collect();
+        assert_eq!(heeded, [1, 38]);
     }
 
     #[test]

@@ -379,20 +379,19 @@ fn hostile_tars_are_refused_and_reach_nothing_outside() {
     let before = picture(&outside);
     let out = outside.display().to_string();
     let mut agent = Agent::start();
-    let tars: Vec<(&str, Vec<(&str, EntryType, &str)>)> = vec![
+    type Entries = Vec<(&'static str, EntryType, &'static str)>;
+    let out: &'static str = out.leak();
+    let tars: Vec<(&str, Entries)> = vec![
         ("up", vec![("../outside/file", Regular, "")]),
         ("up from within", vec![("top", Directory, ""), ("top/../../outside/file", Regular, "")]),
         ("absolute", vec![("/etc/passwd-of-nobody", Regular, "")]),
         ("nothing", vec![(".", Directory, "")]),
         ("two tops", vec![("top", Directory, ""), ("other", Regular, "")]),
-        ("through a link", vec![("top", Directory, ""), ("top/l", Symlink, &out), ("top/l/file", Regular, "")]),
-        ("the top is a link", vec![("top", Symlink, &out), ("top/file", Regular, "")]),
-        ("a folder where a link is", vec![("top", Directory, ""), ("top/l", Symlink, &out), ("top/l", Directory, "")]),
+        ("through a link", vec![("top", Directory, ""), ("top/l", Symlink, out), ("top/l/file", Regular, "")]),
+        ("the top is a link", vec![("top", Symlink, out), ("top/file", Regular, "")]),
+        ("a folder where a link is", vec![("top", Directory, ""), ("top/l", Symlink, out), ("top/l", Directory, "")]),
         ("a hard link up", vec![("top", Directory, ""), ("top/h", Link, "../outside/file")]),
-        (
-            "a hard link by a link",
-            vec![("top", Directory, ""), ("top/l", Symlink, &out), ("top/h", Link, "top/l/file")],
-        ),
+        ("a hard link by a link", vec![("top", Directory, ""), ("top/l", Symlink, out), ("top/h", Link, "top/l/file")]),
         ("a hard link to nothing", vec![("top", Directory, ""), ("top/h", Link, "top/none")]),
         ("a link to nothing at all", vec![("top", Symlink, "")]),
         ("an unknown kind", vec![("top", EntryType::new(b'Z'), "")]),

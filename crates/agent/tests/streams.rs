@@ -1,6 +1,6 @@
 //! Bytes through commands: whole, in bounded memory, at the reader's pace.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 
 mod support;
 

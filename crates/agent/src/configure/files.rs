@@ -1,6 +1,6 @@
 //! The files in which a machine keeps who it is.
 //!
-//! Owns: host name, hosts, resolver, keys, machine id, and how systemd is to end the machine. What the image or the user
+//! Owns: host name, hosts, resolver, keys, machine id, and what systemd is told of the machine. What the image or the user
 //! wrote into them stays, but for our own lines of before. Written beside and renamed over.
 
 use banger_model::wire::guest::{GuestConfig, GuestNetwork};
@@ -38,19 +38,29 @@ pub(super) fn write(config: &GuestConfig, root: &Path) -> Vec<String> {
     if matches!(read("etc/machine-id").trim(), "" | "uninitialized") {
         put("etc/machine-id", 0o444, machine_id());
     }
+    warnings
+}
+
+/// Tells systemd what it cannot know, in `/run`, before it starts. That folder's being there means to programs that systemd
+/// is: without it, nothing may be written.
+pub(super) fn tell_systemd(root: &Path) -> io::Result<()> {
+    let units = root.join("run/systemd/system");
+    fs::create_dir_all(&units)?;
     // The console is there to be read; a login on it would wait for a device manager that the image may not have.
-    let unit = root.join("run/systemd/system/serial-getty@ttyS0.service");
-    let _ = fs::create_dir_all(root.join("run/systemd/system"));
-    let _ = symlink("/dev/null", unit);
-    if read("proc/cmdline").split_ascii_whitespace().any(|word| word.starts_with("reboot=k")) {
-        // On a machine without a power switch: its VMM ends with a restart.
+    let getty = units.join("serial-getty@ttyS0.service");
+    if !getty.is_symlink() {
+        symlink("/dev/null", getty)?;
+    }
+    let kernel = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
+    if kernel.split_ascii_whitespace().any(|word| word.starts_with("reboot=k")) {
+        // A machine without a power switch: its VMM ends with a restart.
         for unit in ["systemd-poweroff", "systemd-halt"] {
-            let folder = format!("run/systemd/system/{unit}.service.d");
-            let _ = fs::create_dir_all(root.join(&folder));
-            put(&format!("{folder}/banger.conf"), 0o644, "[Unit]\nSuccessAction=reboot-force\n".to_owned());
+            let folder = units.join(format!("{unit}.service.d"));
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join("banger.conf"), "[Unit]\nSuccessAction=reboot-force\n")?;
         }
     }
-    warnings
+    Ok(())
 }
 
 /// Puts a file with that text at `path`, whatever was there, a link included.
@@ -172,8 +182,20 @@ mod tests {
         assert_eq!(id.len(), 33);
         assert_eq!(write(&config, path), [""; 0]);
         assert_eq!(read("etc/machine-id"), id, "an id stays");
-        let systemd = path.join("run/systemd/system");
-        assert!(systemd.join("serial-getty@ttyS0.service").is_symlink());
-        assert!(!systemd.join("systemd-poweroff.service.d").exists(), "a machine with a power switch needs no help");
+        assert!(!path.join("run").exists(), "its being there would mean that systemd runs");
+    }
+
+    #[test]
+    fn systemd_ends_a_machine_without_a_power_switch_by_a_restart() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path();
+        let power = path.join("run/systemd/system/systemd-poweroff.service.d/banger.conf");
+        fs::create_dir_all(path.join("proc")).expect("a folder");
+        for (cmdline, drop_in) in [("console=ttyS0 reboot=t", false), ("console=ttyS0 reboot=k panic=-1", true)] {
+            fs::write(path.join("proc/cmdline"), cmdline).expect("a file");
+            tell_systemd(path).expect("written");
+            assert_eq!(power.exists(), drop_in, "{cmdline}");
+        }
+        assert!(path.join("run/systemd/system/serial-getty@ttyS0.service").is_symlink());
     }
 }

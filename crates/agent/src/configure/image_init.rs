@@ -19,6 +19,11 @@ pub(super) fn find(root: &Path) -> Option<PathBuf> {
     PLACES.into_iter().find(|place| works(place)).map(|place| Path::new("/").join(place))
 }
 
+/// Whether that init is systemd, by whatever name.
+pub(super) fn is_systemd(init: &Path) -> bool {
+    fs::canonicalize(init).is_ok_and(|program| program.ends_with("systemd"))
+}
+
 /// Whether an init has something to start. Only of busybox's can that be told, and only it starts without.
 fn has_work(root: &Path, init: &Path) -> bool {
     let program = fs::canonicalize(init).unwrap_or_else(|_| init.to_owned());
@@ -65,6 +70,8 @@ mod tests {
         assert_eq!(find(root.path()), Some("/lib/systemd/systemd".into()));
         symlink("../lib/systemd/systemd", root.path().join("sbin/init")).expect("a link");
         assert_eq!(find(root.path()), Some("/sbin/init".into()));
+        assert!(is_systemd(&root.path().join("sbin/init")));
+        assert!(!is_systemd(&root.path().join("bin/busybox")));
     }
 
     #[test]

@@ -54,6 +54,11 @@ pub(crate) fn apply(config: &GuestConfig, context: &Context) -> GuestFacts {
         warnings.push(format!("the host name {:?} could not be set: {error}", config.hostname));
     }
     warnings.extend(files::write(config, Path::new("/")));
+    if init.as_deref().is_some_and(image_init::is_systemd)
+        && let Err(error) = files::tell_systemd(Path::new("/"))
+    {
+        warnings.push(format!("systemd could not be told of the machine: {error}"));
+    }
     warnings.extend(network::configure(config.network.as_ref()));
     let read = |file| std::fs::read_to_string(file).map(|text| text.trim_end().to_owned()).unwrap_or_default();
     GuestFacts {

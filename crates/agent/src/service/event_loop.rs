@@ -5,7 +5,7 @@
 
 use super::launch::{Job, launch};
 use super::link::{Incoming, Kind, Link, READ_SIZE};
-use super::pid1::{Order, Received};
+use super::pid1::Order;
 use super::poller::{Event, Poller, Token};
 use super::ports::Ports;
 use super::task::{Address, Task};
@@ -25,8 +25,9 @@ const FRAMES_A_TURN: usize = 64;
 enum Machine {
     /// The agent's other process, at the other end of this socket.
     Agent(OwnedFd),
-    /// The image's own init.
-    Image,
+    /// The image's own init, or soon so: the agent's other process was told to become it. As long as that one cannot, it is
+    /// at the other end of this socket, and would take the socket's end for ours.
+    Image(#[expect(dead_code, reason = "held open, see above")] OwnedFd),
     /// The machine is not ours.
     NotOurs,
 }
@@ -62,7 +63,6 @@ impl Service {
     /// When the kernel has no descriptors left.
     pub(crate) fn in_guest(pid1: OwnedFd, context: Context) -> rustix::io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&pid1, Token::Control)?;
         let ports = Ports::listen();
         if let Some(uevents) = &ports.uevents {
             poller.add(uevents.fd(), Token::Uevents)?;
@@ -148,13 +148,6 @@ impl Service {
                 for fd in self.ports.as_ref().map(Ports::accept_all).unwrap_or_default() {
                     // A connection that cannot be watched is closed, which its other end sees.
                     let _ = self.add_link(fd, Kind::Connection);
-                }
-            }
-            Token::Control => {
-                if let Machine::Agent(socket) = &self.machine
-                    && Order::receive(socket) == Received::Over
-                {
-                    self.machine = Machine::Image;
                 }
             }
         }
@@ -295,7 +288,7 @@ impl Service {
     fn power_off(&mut self) {
         let told = match &self.machine {
             Machine::Agent(socket) => Order::End.send(socket).is_ok(),
-            Machine::Image | Machine::NotOurs => false,
+            Machine::Image(_) | Machine::NotOurs => false,
         };
         if !told && !matches!(self.machine, Machine::NotOurs) {
             self.start(Job::PowerOff, None);
@@ -328,6 +321,20 @@ impl Service {
         }
     }
 
+    /// The facts are in force and the host is told: the image's own init may have PID 1, if it has not already.
+    fn hand_over(&mut self, init: String) {
+        self.machine = match std::mem::replace(&mut self.machine, Machine::NotOurs) {
+            Machine::Agent(socket) => match (Order::Become { init }).send(&socket) {
+                Ok(()) => Machine::Image(socket),
+                Err(error) => {
+                    console::say(format_args!("PID 1 cannot be told to start the image's init: {error}"));
+                    Machine::Agent(socket)
+                }
+            },
+            other => other,
+        };
+    }
+
     fn serve_task(&mut self, id: u32) -> bool {
         let Some(task) = self.tasks.get_mut(&id) else { return false };
         let link = task.address.and_then(|address| self.links.get_mut(&address.link));
@@ -346,13 +353,10 @@ impl Service {
         if advance.ended {
             self.tasks.remove(&id);
         }
-        if let (Some(Reply::Ready(facts)), Machine::Agent(socket)) = (advance.answered, &self.machine)
+        if let Some(Reply::Ready(facts)) = advance.answered
             && let Some(init) = facts.init
         {
-            // The facts are in force and the host is told: the image's own init may have PID 1.
-            if let Err(error) = (Order::Become { init }).send(socket) {
-                console::say(format_args!("PID 1 cannot be told to start the image's init: {error}"));
-            }
+            self.hand_over(init);
         }
         moved
     }

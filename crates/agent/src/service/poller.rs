@@ -13,8 +13,6 @@ use std::time::Instant;
 /// Who an event is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token {
-    /// PID 1's end of the control socket.
-    Control,
     /// The kernel's announcements of devices.
     Uevents,
     /// The vsock listener.
@@ -62,7 +60,6 @@ const BATCH: usize = 64;
 impl Token {
     fn to_bits(self) -> u64 {
         let (kind, id, part) = match self {
-            Self::Control => (0, 0, 0),
             Self::Uevents => (1, 0, 0),
             Self::Listener => (2, 0, 0),
             Self::Link(id) => (3, id, 0),
@@ -82,7 +79,6 @@ impl Token {
             _ => Part::End,
         };
         match kind {
-            0 => Self::Control,
             1 => Self::Uevents,
             2 => Self::Listener,
             3 => Self::Link(id),
@@ -140,7 +136,7 @@ mod tests {
     fn tokens_round_trip() {
         let parts = [Part::Stdin, Part::Stdout, Part::Stderr, Part::Start, Part::End];
         let tasks = parts.map(|part| Token::Task(u32::MAX - 1, part));
-        let others = [Token::Control, Token::Uevents, Token::Listener, Token::Link(u32::MAX)];
+        let others = [Token::Uevents, Token::Listener, Token::Link(u32::MAX)];
         for token in tasks.into_iter().chain(others) {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }
