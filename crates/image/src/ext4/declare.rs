@@ -8,6 +8,11 @@ use crate::cancel::Cancel;
 use mkext4::{FsBuilder, InodeHandle, Layout, SparseSeg, SpecialKind};
 use std::collections::HashMap;
 
+/// What an attribute takes beside its name and value, at most.
+const XATTR_ENTRY: usize = 16 + 6;
+/// The most bytes of attributes that surely find room in one block.
+const MAX_XATTRS: usize = super::BLOCK - 36;
+
 /// A layout, and where it has each file.
 pub(super) struct Declared {
     pub(super) layout: Layout,
@@ -138,6 +143,10 @@ impl<'t> Declaration<'t> {
     }
 
     fn xattrs(&mut self, meta: &Meta, handle: InodeHandle) -> mkext4::Result<()> {
+        let size: usize = meta.xattrs.iter().map(|(name, value)| name.len() + value.len() + XATTR_ENTRY).sum();
+        if size > MAX_XATTRS {
+            return Err(mkext4::Error::Invalid(format!("it has {size} bytes of attributes, more than {MAX_XATTRS}")));
+        }
         for (name, value) in &meta.xattrs {
             let acl = name.starts_with("system.posix_acl_").then(|| acl::to_disk(value)).flatten();
             self.builder.set_xattr(handle, name, acl.as_deref().unwrap_or(value))?;

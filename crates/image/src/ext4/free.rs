@@ -16,8 +16,6 @@ pub(super) struct Run {
 const BLOCK_U64: u64 = BLOCK as u64;
 /// Length of a group's description, without the feature `64bit`.
 const DESCRIPTOR: usize = 32;
-/// Blocks in one group: as many as one block has bits.
-const GROUP: u64 = 8 * BLOCK_U64;
 
 /// Keeps all that is not zero.
 #[derive(Default)]
@@ -41,15 +39,18 @@ pub(super) fn runs(size: u64) -> Option<Vec<Run>> {
     layout.writer(&mut written).ok()?;
     let descriptors = written.0.get(&1)?;
     let mut runs: Vec<Run> = Vec::new();
+    let mut free = |start: u64, blocks: u64| match runs.last_mut() {
+        Some(run) if run.start + run.blocks == start => run.blocks += blocks,
+        _ => runs.push(Run { start, blocks }),
+    };
+    // Bits behind the last block are set, as if they were taken.
     for (first, descriptor) in (0..size / BLOCK_U64).step_by(8 * BLOCK).zip(descriptors.chunks_exact(DESCRIPTOR)) {
         let map = u32::from_le_bytes([descriptor[0], descriptor[1], descriptor[2], descriptor[3]]);
-        let map = written.0.get(&map.into())?;
-        let end = (first + GROUP).min(size / BLOCK_U64);
-        let is_free = |block: &u64| map[usize::try_from((block - first) / 8).unwrap_or(0)] & (1 << (block % 8)) == 0;
-        for block in (first..end).filter(is_free) {
-            match runs.last_mut() {
-                Some(run) if run.start + run.blocks == block => run.blocks += 1,
-                _ => runs.push(Run { start: block, blocks: 1 }),
+        for (bits, at) in written.0.get(&map.into())?.iter().zip((first..).step_by(8)) {
+            match bits {
+                0 => free(at, 8),
+                0xff => {}
+                _ => (0..8).filter(|bit| bits & (1 << bit) == 0).for_each(|bit| free(at + bit, 1)),
             }
         }
     }

@@ -17,6 +17,7 @@ mod sink;
 mod spool;
 mod tree;
 mod volume;
+mod writeback;
 
 pub use build::{build, copy};
 pub use spool::{Incoming, Spool};

@@ -8,6 +8,7 @@ use super::{
     BLOCK, Ext4Error,
     place::Places,
     tree::{Content, Piece},
+    writeback::Writeback,
 };
 use std::{
     fs::{File, OpenOptions},
@@ -31,6 +32,8 @@ pub struct Spool {
     /// Where in the file the buffer begins.
     buffer_at: u64,
     stored: u64,
+    /// Only for what will be an image: the rest is read back and thrown away.
+    writeback: Option<Writeback>,
     keep: bool,
 }
 
@@ -58,7 +61,9 @@ impl Spool {
     /// # Errors
     /// When the file cannot be made.
     pub fn in_image(path: &Path, size: u64) -> Result<Self, Ext4Error> {
-        Self::new(path, Places::in_image(size))
+        let mut spool = Self::new(path, Places::in_image(size))?;
+        spool.writeback = Some(Writeback::of(&spool.file).map_err(Ext4Error::io("write", path))?);
+        Ok(spool)
     }
 
     fn new(path: &Path, places: Places) -> Result<Self, Ext4Error> {
@@ -68,7 +73,16 @@ impl Spool {
             .create_new(true)
             .open(path)
             .map_err(Ext4Error::io("make", path))?;
-        Ok(Self { file, path: path.into(), places, buffer: Vec::new(), buffer_at: 0, stored: 0, keep: false })
+        Ok(Self {
+            file,
+            path: path.into(),
+            places,
+            buffer: Vec::new(),
+            buffer_at: 0,
+            stored: 0,
+            writeback: None,
+            keep: false,
+        })
     }
 
     /// Bytes stored so far, holes not counted.
@@ -207,6 +221,9 @@ impl Spool {
             }
         }
         self.stored += bytes.len() as u64;
+        if let Some(writeback) = &mut self.writeback {
+            writeback.wrote(bytes.len() as u64);
+        }
         Ok(())
     }
 
@@ -259,6 +276,9 @@ impl Spool {
     /// Everything that was taken in, in the file and no longer in memory.
     pub(super) fn finish(&mut self) -> Result<(&File, &Path, &Places), Ext4Error> {
         self.flush()?;
+        if let Some(mut writeback) = self.writeback.take() {
+            writeback.finish().map_err(Ext4Error::io("write", &self.path))?;
+        }
         Ok((&self.file, &self.path, &self.places))
     }
 

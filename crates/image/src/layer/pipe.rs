@@ -84,6 +84,11 @@ impl PipeReader {
         self.ended = false;
     }
 
+    /// Bytes that were received and not yet used.
+    pub(super) fn buffered(&self) -> u64 {
+        (self.current.length - self.at) as u64
+    }
+
     /// Whether the next [`BufRead::fill_buf`] brings bytes that nobody has seen.
     pub(super) fn is_empty(&self) -> bool {
         self.at == self.current.length

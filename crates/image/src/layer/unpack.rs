@@ -105,6 +105,9 @@ impl Work<'_> {
 
     fn entries(&mut self, tar: &mut Reader<Input<'_>>) -> Result<(), Fault> {
         while let Some(entry) = tar.next_entry()? {
+            if tar.announced() > tar.get_ref().unread() {
+                return Err(Fault::Input(io::Error::other(Refusal::TooMuch)));
+            }
             let verdict = self.flatten.entry(entry).map_err(Fault::Flatten)?;
             self.contents(tar, verdict)?;
         }
@@ -227,6 +230,11 @@ impl<'c> Input<'c> {
         Self { inner, hash: diff_id.map(|expected| (Sha256::new(), expected)), left, taken: 0, cancel }
     }
 
+    /// The most that may still be read.
+    fn unread(&self) -> u64 {
+        self.left + self.inner.buffered()
+    }
+
     /// Reads to the end and says whether it was the right layer.
     fn finish(&mut self) -> Result<(), Fault> {
         let end = self.taken;
@@ -279,5 +287,36 @@ impl Read for Input<'_> {
         buffer[..count].copy_from_slice(&bytes[..count]);
         self.consume(count);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pipe::pipe;
+    use super::*;
+
+    #[test]
+    fn what_is_more_than_allowed_is_not_handed_out() {
+        let (writer, reader) = pipe(100, 4);
+        writer.pass(&mut &[7; 350][..]).unwrap();
+        writer.end();
+        let cancel = Cancel::new();
+        let mut input = Input::new(reader, None, 320, &cancel);
+        let mut all = Vec::new();
+        let error = input.read_to_end(&mut all).unwrap_err();
+        assert_eq!(all.len(), 300);
+        assert_eq!(error.downcast::<Refusal>().unwrap().to_string(), "too much");
+    }
+
+    #[test]
+    fn a_cancelled_reader_stops_at_the_next_buffer() {
+        let (writer, reader) = pipe(100, 4);
+        writer.pass(&mut &[7; 250][..]).unwrap();
+        let cancel = Cancel::new();
+        let mut input = Input::new(reader, None, 320, &cancel);
+        input.read_exact(&mut [0; 50]).unwrap();
+        cancel.cancel();
+        input.read_exact(&mut [0; 50]).unwrap();
+        assert_eq!(input.read(&mut [0; 50]).unwrap_err().downcast::<Refusal>().unwrap().to_string(), "cancelled");
     }
 }

@@ -97,6 +97,16 @@ impl<R: BufRead> Reader<R> {
         Self { input, stored: 0, padding: 0, map: Map::default(), path: Vec::new(), global: Records::default() }
     }
 
+    /// How many bytes of the current entry are still to come.
+    pub fn announced(&self) -> u64 {
+        self.stored
+    }
+
+    /// What the entries come from.
+    pub fn get_ref(&self) -> &R {
+        &self.input
+    }
+
     /// The rest of the input, after the last entry.
     pub fn into_inner(self) -> R {
         self.input

@@ -2,13 +2,16 @@
 
 use super::{BLOCK, TarFault, header, pax};
 
+/// Offset and length of what is stored.
+type Ranges = Vec<(u64, u64)>;
+
 /// The most ranges that a file may have: more than ext4 can map are of no use.
 const MAX_RANGES: usize = 1 << 19;
 
 /// The ranges of a file that are stored, ascending, and its length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Map {
-    ranges: Vec<(u64, u64)>,
+    ranges: Ranges,
     size: u64,
 }
 
@@ -22,7 +25,7 @@ impl Map {
         Self { ranges: if size > 0 { vec![(0, size)] } else { Vec::new() }, size }
     }
 
-    pub(super) fn new(mut ranges: Vec<(u64, u64)>, size: u64) -> Result<Self, MapFault> {
+    pub(super) fn new(mut ranges: Ranges, size: u64) -> Result<Self, MapFault> {
         let mut end = 0;
         for (offset, length) in &ranges {
             if *offset < end {
@@ -51,19 +54,19 @@ impl Map {
 }
 
 /// The ranges in a header of GNU's old form, whether there are more behind it, and how long the file is.
-pub(super) fn in_header(block: &[u8; BLOCK]) -> Result<(Vec<(u64, u64)>, bool, u64), TarFault> {
+pub(super) fn in_header(block: &[u8; BLOCK]) -> Result<(Ranges, bool, u64), TarFault> {
     let mut ranges = Vec::new();
     add(&block[386..482], &mut ranges)?;
     Ok((ranges, block[482] != 0, header::size(&block[483..495])?))
 }
 
 /// Adds the ranges in one of the blocks behind such a header, and says whether there are more.
-pub(super) fn in_extension(block: &[u8; BLOCK], ranges: &mut Vec<(u64, u64)>) -> Result<bool, TarFault> {
+pub(super) fn in_extension(block: &[u8; BLOCK], ranges: &mut Ranges) -> Result<bool, TarFault> {
     add(&block[..504], ranges)?;
     Ok(block[504] != 0)
 }
 
-fn add(fields: &[u8], ranges: &mut Vec<(u64, u64)>) -> Result<(), TarFault> {
+fn add(fields: &[u8], ranges: &mut Ranges) -> Result<(), TarFault> {
     for field in fields.chunks_exact(24) {
         if field[0] == 0 {
             break;
@@ -86,7 +89,7 @@ pub(super) struct Decimal {
 
 impl Decimal {
     /// Takes the next block; returns the ranges when it was the last.
-    pub(super) fn take(&mut self, block: &[u8]) -> Result<Option<Vec<(u64, u64)>>, TarFault> {
+    pub(super) fn take(&mut self, block: &[u8]) -> Result<Option<Ranges>, TarFault> {
         for byte in block {
             if *byte != b'\n' {
                 self.line.push(*byte);
