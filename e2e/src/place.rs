@@ -30,14 +30,26 @@ pub struct Place {
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
-for process in /proc/[0-9]*; do
-    pid=${process#/proc/}
-    [ "$pid" = $$ ] && continue
-    if grep -qsaF -e "$1/" -e "$2/" "$process/cmdline" "$process/environ"; then kill -9 "$pid" 2>/dev/null; fi
+found=yes
+while [ -n "$found" ]; do
+    found=
+    for process in /proc/[0-9]*; do
+        pid=${process#/proc/}
+        [ "$pid" = $$ ] && continue
+        if grep -qsaF -e "$1/" -e "$2/" -e "$3/" "$process/cmdline" "$process/environ"; then
+            kill -9 "$pid" 2>/dev/null && found=yes
+        fi
+    done
 done
 for mount in $(grep -aF "$1/" /proc/self/mounts | cut -d' ' -f2); do umount -l "$mount" 2>/dev/null; done
-rm -rf "$1" "$2"
+if id "${3##*/}" >/dev/null 2>&1; then userdel "${3##*/}"; fi
+rm -rf "$1" "$2" "$3"
 "#;
+
+/// The home of the user that a test may make, who is called as its last part is.
+pub fn users_home() -> PathBuf {
+    format!("/tmp/banger-user-{}", std::process::id()).into()
+}
 
 impl Place {
     /// The one of this process.
@@ -58,7 +70,7 @@ impl Place {
             std::fs::create_dir_all(folder).unwrap();
         }
         let mut keeper = Command::new("setsid");
-        keeper.args(["sh", "-c", KEEPER, "keeper"]).args([&root, &sockets]);
+        keeper.args(["sh", "-c", KEEPER, "keeper"]).args([&root, &sockets, &users_home()]);
         let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { tools: target.join("tools"), count: AtomicU32::new(0), _keeper: keeper, programs, root, sockets }
     }

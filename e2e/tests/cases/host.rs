@@ -1,10 +1,10 @@
 //! Hosts that lack something: a program, room, rights. Each is told with its subject and leaves nothing.
 
 use banger_e2e::{
-    Call, Sandbox,
+    Call, Output, Sandbox,
     fixture::image,
     need::is_root,
-    place::{Place, find},
+    place::{Place, find, users_home},
     sandbox::entries,
     skip,
 };
@@ -14,49 +14,47 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A folder of links to everything on the search path but these programs.
-fn path_without(sandbox: &Sandbox, missing: &[&str]) -> PathBuf {
-    let folder = sandbox.scratch().join(format!("without-{}", missing.join("-")));
-    fs::create_dir(&folder).unwrap();
-    for program in
-        ["sh", "env", "cat", "tar", "apt-cache", "apt-get", "dpkg", "mmdebstrap", "qemu-system-x86_64", "passt"]
-    {
-        if let Some(path) = find(program).filter(|_| !missing.contains(&program)) {
-            std::os::unix::fs::symlink(path, folder.join(program)).unwrap();
-        }
+/// The daemon looks for programs in the usual folders whatever the `PATH` says, so there has to be a place without them.
+#[test]
+fn root_no_mmdebstrap_no_qemu_no_passt() {
+    let Some(hidden) = Hidden::make() else { skip!("missing programs", "needs root, unshare and mount") };
+    hidden.without("mmdebstrap", "vm run --rm --image debian-bookworm -- true").fails_with(&["mmdebstrap"]);
+    hidden.without("qemu-system-x86_64", "vm run --rm -- true").fails_with(&["qemu-system-x86"]);
+    hidden.without("passt", "vm run --rm --net user -- true").fails_with(&["passt"]);
+    assert_eq!(hidden.without("passt", "vm run --rm -- ls /sys/class/net").ok(), "lo");
+}
+
+/// A sandbox whose daemon lives in a mount namespace where a program cannot be run.
+struct Hidden {
+    sandbox: Sandbox,
+    nothing: PathBuf,
+}
+
+impl Hidden {
+    fn make() -> Option<Self> {
+        let able = is_root() && Call::new("unshare").words("--mount true").run().status.success();
+        let sandbox = able.then(Sandbox::new)?;
+        let nothing = sandbox.scratch().join("nothing");
+        fs::write(&nothing, "").unwrap();
+        Some(Self { sandbox, nothing })
     }
-    folder
-}
 
-#[test]
-fn no_qemu() {
-    let mut sandbox = Sandbox::new();
-    let path = path_without(&sandbox, &["qemu-system-x86_64"]);
-    sandbox.set("PATH", path);
-    let run = sandbox.banger("vm run --rm -- true").run();
-    run.fails_with(&["qemu-system-x86"]);
-    sandbox.assert_no_vm_left();
-}
-
-#[test]
-fn no_mmdebstrap() {
-    let mut sandbox = Sandbox::new();
-    let path = path_without(&sandbox, &["mmdebstrap"]);
-    sandbox.set("PATH", path);
-    let run = sandbox.banger("vm run --rm --image debian-bookworm -- true").run();
-    run.fails_with(&["mmdebstrap"]);
-    sandbox.assert_no_vm_left();
-}
-
-#[test]
-fn no_passt_is_no_network_unless_it_was_asked_for() {
-    let mut sandbox = Sandbox::new();
-    let path = path_without(&sandbox, &["passt"]);
-    sandbox.set("PATH", path);
-    let run = sandbox.banger("vm run --rm -- ls /sys/class/net").run();
-    assert_eq!(run.ok(), "lo");
-    sandbox.banger("vm run --rm --net user -- true").run().fails_with(&["passt"]);
-    sandbox.assert_no_vm_left();
+    /// Runs banger, and a daemon of its own, where that program is a file that cannot be run.
+    fn without(&self, program: &str, words: &str) -> Output {
+        if self.sandbox.socket().exists() {
+            self.sandbox.stop_daemon();
+        }
+        let script = format!(
+            "for folder in /usr/local/bin /usr/bin /bin; do \
+                 if [ -e $folder/{program} ]; then mount --bind {} $folder/{program}; fi; \
+             done; exec {} {words}",
+            self.nothing.display(),
+            Place::get().program("banger").display()
+        );
+        let output = self.sandbox.tool("unshare").words("--mount sh -c").arg(script).run();
+        self.sandbox.assert_no_vm_left();
+        output
+    }
 }
 
 #[test]
@@ -184,14 +182,14 @@ struct User {
 
 impl User {
     fn add() -> Self {
-        let name = format!("banger-user-{}", std::process::id());
-        let home = PathBuf::from("/tmp").join(&name);
+        let home = users_home();
+        let name = home.file_name().unwrap().to_str().unwrap().to_owned();
         Call::new(find("useradd").unwrap()).words("--create-home --home-dir").arg(&home).arg(&name).run().ok();
         Self { name, home }
     }
 
     /// That user's login shell runs a script.
-    fn runs(&self, script: &str) -> banger_e2e::Output {
+    fn runs(&self, script: &str) -> Output {
         Call::new("su")
             .words("-s /bin/sh -c")
             .arg(script)
@@ -235,6 +233,7 @@ fn root_an_ordinary_user_runs_the_whole_main_job() {
         programs.display()
     );
     assert_eq!(user.runs(&own).ok(), "from the image");
-    let stop = user.runs(&format!("{banger} vm list --json && {banger} daemon stop"));
-    assert!(stop.ok().contains("\"vms\":[]") || stop.ok().contains("\"vms\": []"), "{stop}");
+    let socket = user.runs(&format!("{banger} daemon status --json")).json()["socket"].as_str().unwrap().to_owned();
+    assert_eq!(user.runs(&format!("{banger} vm list --quiet && {banger} daemon stop -q")).ok(), "");
+    let _ = fs::remove_dir(Path::new(&socket).parent().unwrap());
 }

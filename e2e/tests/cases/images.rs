@@ -207,7 +207,11 @@ fn images_that_are_damaged() {
         fs::write(path, bytes).unwrap();
     };
     refused(&sandbox, &broken(&sandbox, "flip", good(), flip), &["sha256:"]);
-    refused(&sandbox, &broken(&sandbox, "gone", good(), |dir| fs::remove_file(layer_of(dir)).unwrap()), &["sha256:"]);
+    refused(
+        &sandbox,
+        &broken(&sandbox, "gone", good(), |dir| fs::remove_file(layer_of(dir)).unwrap()),
+        &["blobs/sha256"],
+    );
     refused(
         &sandbox,
         &broken(&sandbox, "index", good(), |dir| fs::write(dir.join("index.json"), "{").unwrap()),
@@ -224,6 +228,8 @@ fn images_that_are_damaged() {
     refused(&sandbox, &broken(&sandbox, "lying", lying, |_| ()), &["sha256:"]);
     let climbing = vec![layer(|tree| tree.raw(b"../../evil", b"evil"))];
     refused(&sandbox, &broken(&sandbox, "climbing", climbing, |_| ()), &["../../evil"]);
+    let latin = vec![layer(|tree| tree.raw(b"caf\xe9", b"latin"))];
+    refused(&sandbox, &broken(&sandbox, "latin", latin, |_| ()), &["UTF-8", "caf"]);
     let other = |dir: &Path| {
         let index = fs::read_to_string(dir.join("index.json")).unwrap();
         fs::write(dir.join("index.json"), index.replace("amd64", "s390x")).unwrap();
@@ -242,13 +248,12 @@ fn names_below_the_root_through_a_link_stay_inside_the_image() {
         layer(|tree| {
             tree.file("escape/inside", b"inside\n", 0o644, 0);
             tree.raw(b"/absolute", b"absolute\n");
-            tree.raw(b"caf\xe9", b"latin\n");
         }),
     ];
     let reference = broken(&sandbox, "links", layers, |_| ());
-    let script = "cat /tmp/inside /absolute /caf*";
+    let script = "cat /tmp/inside /absolute";
     let output = sandbox.banger("vm run --rm --image").arg(&reference).words("-- sh -c").arg(script).run();
-    assert_eq!(output.ok(), "inside\nabsolute\nlatin");
+    assert_eq!(output.ok(), "inside\nabsolute");
     assert!(!Path::new("/tmp/inside").exists());
 }
 

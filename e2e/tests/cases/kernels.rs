@@ -47,7 +47,7 @@ fn an_imported_kernel_boots_and_is_not_deleted_while_in_use() {
     fs::copy(bzimage(&sandbox), &kernel).unwrap();
     // Without modules there is no disk: what is needed is not built into Debian's kernel.
     let modules = unpack_modules(&sandbox);
-    let import = sandbox.banger("kernel import --modules").arg(&modules).arg("mine").arg(&kernel);
+    let import = sandbox.banger("kernel import --modules").arg(&modules).arg(&kernel).arg("mine");
     import.run().ok();
     let output = sandbox.banger("vm run --name box --kernel mine -- uname -s").run();
     assert_eq!(output.ok(), "Linux");
@@ -80,7 +80,7 @@ fn files_that_are_no_kernels_are_refused_and_leave_nothing() {
     let whole = fs::read(bzimage(&sandbox)).unwrap();
     fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
     for file in [Path::new("/no/such/kernel"), &text, &cut] {
-        let output = sandbox.banger("kernel import bad").arg(file).run();
+        let output = sandbox.banger("kernel import").arg(file).arg("bad").run();
         output.fails_with(&[file.to_str().unwrap()]);
     }
     assert_eq!(entries(&sandbox.data().join("kernels")), before);
@@ -93,7 +93,7 @@ fn a_kernel_that_never_boots_is_given_up_with_its_last_words() {
     let kernel = sandbox.scratch().join("bzImage");
     fs::copy(bzimage(&sandbox), &kernel).unwrap();
     // No modules: the kernel comes up, finds neither disk nor port, and the agent stays out of reach.
-    sandbox.banger("kernel import deaf").arg(&kernel).run().ok();
+    sandbox.banger("kernel import").arg(&kernel).arg("deaf").run().ok();
     let run = sandbox.banger("vm run --rm --name box --kernel deaf -- true").run();
     run.fails_with(&["box"]);
     assert!(run.took < banger_e2e::BOUND, "{run}");
