@@ -44,7 +44,8 @@ pub fn args(config: &VmmConfig, clock: TscFacts) -> Vec<OsString> {
 
     for (index, disk) in config.disks.iter().enumerate() {
         args.pair("-blockdev", block_device(index, &disk.path, disk.read_only));
-        args.pair("-device", format!("virtio-blk-device,drive=disk{index}"));
+        // A full disk of the host is an error in the guest; left to itself QEMU stops the guest, and nobody knows why.
+        args.pair("-device", format!("virtio-blk-device,drive=disk{index},werror=report,rerror=report"));
     }
     if let Some(net) = &config.net {
         args.pair("-netdev", option("stream,id=net,server=off,addr.type=unix,addr.path=", &net.socket, ""));
@@ -157,9 +158,9 @@ mod tests {
             -device virtserialport,chardev=agent,name=banger.agent
             -device virtio-rng-device
             -blockdev {"driver":"raw","node-name":"disk0","read-only":true,"discard":"unmap","file":{"driver":"file","read-only":true,"discard":"unmap","filename":"/d/a,b\\\""}}
-            -device virtio-blk-device,drive=disk0
+            -device virtio-blk-device,drive=disk0,werror=report,rerror=report
             -blockdev {"driver":"raw","node-name":"disk1","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}
-            -device virtio-blk-device,drive=disk1
+            -device virtio-blk-device,drive=disk1,werror=report,rerror=report
             -netdev stream,id=net,server=off,addr.type=unix,addr.path=/r/n,,1.sock
             -device virtio-net-device,netdev=net,mac=02:00:00:00:00:ab
         "##);
