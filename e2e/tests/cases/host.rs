@@ -52,6 +52,10 @@ impl Hidden {
             Place::get().program("banger").display()
         );
         let output = self.sandbox.tool("unshare").words("--mount sh -c").arg(script).run();
+        // One that never became ready is kept, to be looked at.
+        for name in self.sandbox.vm_names() {
+            self.sandbox.banger("vm delete").arg(name).run().ok();
+        }
         self.sandbox.assert_no_vm_left();
         output
     }

@@ -3,6 +3,8 @@
 //! Durability: `synchronous=FULL`, so a settled operation survives a power loss. Each transaction costs one fsync of the
 //! log; an operation needs two (intend and settle), which is nothing beside a boot.
 //!
+//! Room for the next transactions is taken at the start ([`reserve`]): on a disk that is full, VMs can still be deleted.
+//!
 //! Every call is a short transaction on one connection. Nothing here knows what the host looks like.
 
 mod migrations;
@@ -52,6 +54,7 @@ impl Db {
         // A small cache: the whole of a thousand VMs is a few hundred KiB.
         connection.pragma_update(None, "cache_size", "-1024")?;
         migrations::run(&mut connection)?;
+        reserve(&connection)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -72,6 +75,20 @@ impl Db {
         .await
         .map_err(|_| DbError::Gone)?
     }
+}
+
+/// Grows the database and its log by more than what is written between two checkpoints, and gives the pages back to the
+/// database, not to the disk. The log is used again from its beginning after each checkpoint, and neither file shrinks.
+fn reserve(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "wal_autocheckpoint", "32")?;
+    connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         CREATE TABLE reserve (room BLOB);
+         INSERT INTO reserve VALUES (zeroblob(524288));
+         DROP TABLE reserve;
+         COMMIT;",
+    )?;
+    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
 }
 
 #[cfg(test)]
