@@ -1,6 +1,7 @@
 //! The image of the catalog: Debian with systemd, built from the packages that the host trusts.
 
-use banger_e2e::{BOUND, Sandbox, fixture::store, place::find, skip, wait_for};
+use banger_e2e::{BOUND, Sandbox, Vm, fixture::store, place::find, skip};
+use std::time::{Duration, Instant};
 
 /// A sandbox with that image, whose machines it wants larger.
 fn sandbox() -> Option<Sandbox> {
@@ -9,6 +10,19 @@ fn sandbox() -> Option<Sandbox> {
     store::add_debian(&sandbox);
     sandbox.configure("image = \"debian-bookworm\"\n");
     Some(sandbox)
+}
+
+/// Waits until all units have been started. Emulated on a busy host this takes a minute or two, and each look costs time.
+fn systemd_is_up(vm: &Vm<'_>) {
+    let start = Instant::now();
+    loop {
+        let state = vm.exec("systemctl is-system-running --wait").within(BOUND * 3).run();
+        if matches!(state.stdout.trim(), "running" | "degraded") {
+            return;
+        }
+        assert!(start.elapsed() < BOUND * 3, "systemd does not come up: {state}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 #[test]
@@ -20,10 +34,7 @@ fn commands_run_before_init_has_finished_and_systemd_comes_up_beside_them() {
     let state = vm.exec("systemctl is-system-running").run();
     assert!(!state.stdout.contains("running") || up > 20.0, "it should still be starting: {state}");
     assert_eq!(vm.exec("cat /proc/1/comm").run().ok(), "systemd");
-    wait_for("systemd to be up", || {
-        let state = vm.exec("systemctl is-system-running").run().stdout;
-        matches!(state.trim(), "running" | "degraded").then_some(())
-    });
+    systemd_is_up(&vm);
     let failed = vm.exec("systemctl --failed --plain --no-legend").run();
     assert_eq!(failed.ok(), "", "units of a fresh image failed");
     for tool in ["git --version", "curl --version", "bash --version"] {
@@ -43,10 +54,7 @@ fn commands_run_before_init_has_finished_and_systemd_comes_up_beside_them() {
 fn stop_lets_systemd_end_in_order() {
     let Some(sandbox) = sandbox() else { skip!("debian: stop", "no mmdebstrap") };
     let vm = sandbox.vm_with("box", "--memory 512M");
-    wait_for("systemd to be up", || {
-        let state = vm.exec("systemctl is-system-running").run().stdout;
-        matches!(state.trim(), "running" | "degraded").then_some(())
-    });
+    systemd_is_up(&vm);
     let unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStop=/bin/sh -c 'echo in order >/root/stopped; sync'\n";
     vm.sh("cat >/etc/systemd/system/last.service && systemctl daemon-reload && systemctl start last")
         .stdin(unit)

@@ -96,7 +96,7 @@ fn list_and_show_tell_what_there_is() {
     assert_eq!(lines.len(), 3, "{table}");
     assert!(lines[1].contains("a-box") && lines[1].contains("running"), "{table}");
     assert!(lines[2].contains("b-box") && lines[2].contains("stopped"), "{table}");
-    assert_eq!(sandbox.banger("ps").run().stdout, sandbox.banger("vm ps").run().stdout);
+    assert!(sandbox.banger("vm ps").run().ok().contains("a-box"));
     let show = sandbox.existing("b-box").show();
     assert_eq!((&show["spec"]["vcpu"], &show["spec"]["memory"]), (&2.into(), &(300 << 20).into()));
     let running = &sandbox.existing("a-box").show()["running"];
