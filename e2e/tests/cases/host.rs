@@ -5,12 +5,13 @@ use banger_e2e::{
     fixture::image,
     need::is_root,
     place::{Place, find, users_home},
+    processes,
     sandbox::entries,
     skip,
 };
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -181,6 +182,7 @@ fn root_folders_of_another_user_are_refused() {
 /// A user that is made for one test and removed after it.
 struct User {
     name: String,
+    uid: u32,
     home: PathBuf,
 }
 
@@ -189,7 +191,8 @@ impl User {
         let home = users_home();
         let name = home.file_name().unwrap().to_str().unwrap().to_owned();
         Call::new(find("useradd").unwrap()).words("--create-home --home-dir").arg(&home).arg(&name).run().ok();
-        Self { name, home }
+        let uid = fs::metadata(&home).unwrap().uid();
+        Self { name, uid, home }
     }
 
     /// That user's login shell runs a script.
@@ -206,8 +209,14 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        for process in banger_e2e::processes::of(&[&self.home]) {
-            banger_e2e::processes::kill(process.pid);
+        let own = |pid: u32| fs::metadata(format!("/proc/{pid}")).is_ok_and(|meta| meta.uid() == self.uid);
+        for process in processes::of(&[&self.home]).into_iter().filter(|process| own(process.pid)) {
+            processes::kill(process.pid);
+        }
+        let sockets = format!("banger-{}-", self.uid);
+        let is_its = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&sockets));
+        for folder in entries(Path::new("/tmp")).into_iter().filter(is_its) {
+            let _ = fs::remove_dir_all(folder);
         }
         Call::new(find("userdel").unwrap()).words("--remove").arg(&self.name).run();
         let _ = fs::remove_dir_all(&self.home);
@@ -237,7 +246,5 @@ fn root_an_ordinary_user_runs_the_whole_main_job() {
         programs.display()
     );
     assert_eq!(user.runs(&own).ok(), "from the image");
-    let socket = user.runs(&format!("{banger} daemon status --json")).json()["socket"].as_str().unwrap().to_owned();
     assert_eq!(user.runs(&format!("{banger} vm list --quiet && {banger} daemon stop -q")).ok(), "");
-    let _ = fs::remove_dir(Path::new(&socket).parent().unwrap());
 }

@@ -36,14 +36,18 @@ fn feed(mut to: impl Write, mut noise: Noise) {
     }
 }
 
-fn check(mut from: impl Read, mut noise: Noise) {
+/// Gives what `look` sees while the last piece has not been read.
+fn check<T>(mut from: impl Read, mut noise: Noise, look: impl Fn() -> T) -> T {
     let (mut expected, mut got) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut seen = None;
     for chunk in 0..length() {
+        seen = (chunk + 1 == length()).then(&look);
         noise.fill(&mut expected);
         from.read_exact(&mut got).unwrap_or_else(|error| panic!("the output ended in MiB {chunk}: {error}"));
         assert!(expected == got, "MiB {chunk} was changed on its way");
     }
     assert_eq!(from.read(&mut got).unwrap(), 0, "there is more than was sent");
+    seen.unwrap()
 }
 
 /// The most memory that a process ever had, in KiB.
@@ -63,9 +67,7 @@ fn a_long_stream_goes_through_stdin_and_stdout_unharmed_and_in_bounded_memory() 
     let mut child = spawn("cat");
     let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let feeder = std::thread::spawn(move || feed(stdin, Noise(7)));
-    check(stdout, Noise(7));
-    // The output has ended, the status is still to be taken: the client is there to be looked at.
-    let client = peak(child.id());
+    let client = check(stdout, Noise(7), || peak(child.id()));
     feeder.join().unwrap();
     assert!(child.wait().unwrap().success());
     let daemon = peak(sandbox().daemon_pid());

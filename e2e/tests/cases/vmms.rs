@@ -41,7 +41,7 @@ fn a_vmm_that_is_not_there_is_named_with_what_to_do() {
     ));
     let run = sandbox.banger("vm run --rm --vmm qemu -- true").run();
     run.fails_with(&["/no/such/qemu"]);
-    sandbox.assert_no_vm_left();
+    sandbox.assert_nothing_runs();
 }
 
 /// A sandbox that knows the real Firecracker.
