@@ -1,3 +1,5 @@
+//! What people read when something goes wrong, and with which exit status.
+
 use super::*;
 use banger_model::OpId;
 
