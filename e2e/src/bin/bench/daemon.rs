@@ -13,10 +13,6 @@ const MANY: usize = 1000;
 /// Memory idle and with a thousand stopped VMs; `vm list` of ten and of those; `--version`.
 pub(crate) fn run(table: &mut Table) {
     let sandbox = Sandbox::new();
-    sandbox.configure(&format!(
-        "disk-size = \"64MiB\"\nimage = \"{}\"\n",
-        banger_e2e::fixture::image::busybox_reference()
-    ));
     table.bounded("banger --version", repeated(RUNS, || sandbox.banger("--version")), Duration::from_millis(5));
     sandbox.banger("vm list").run().ok();
     let daemon = sandbox.daemon_pid();
@@ -37,7 +33,7 @@ fn create(sandbox: &Sandbox, count: usize) {
     let name = |n: usize| format!("vm-{n}");
     let first = sandbox.vm_names().len();
     for n in first..first + count {
-        sandbox.banger("vm create --name").arg(name(n)).run().ok();
+        sandbox.banger("vm create --disk-size 64M --name").arg(name(n)).run().ok();
     }
 }
 

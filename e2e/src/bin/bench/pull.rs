@@ -23,15 +23,15 @@ pub(crate) fn run(table: &mut Table) {
         return table.missing("image pull", "no docker-registry");
     };
     let layout = Place::get().folder("bench-layout").join("images");
-    images::layout(&layout);
+    let megabytes = images::layout(&layout) / 1_000_000;
     for tag in ["one", "six"] {
         registry.push(&layout, tag, &format!("bench/{tag}:1"));
-        compare(table, &registry.host, tag);
+        compare(table, &registry.host, tag, megabytes);
     }
     big_file(table, &registry);
 }
 
-fn compare(table: &mut Table, host: &str, tag: &str) {
+fn compare(table: &mut Table, host: &str, tag: &str, megabytes: usize) {
     let name = format!("bench/{tag}");
     let (mut ours, mut tools, mut msb, mut least) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut peak = 0;
@@ -44,7 +44,7 @@ fn compare(table: &mut Table, host: &str, tag: &str) {
         let folder = Place::get().folder("bench-least");
         least.push(once(None, || all_layers(host, &name, &folder)));
     }
-    let (ours, what) = (median(ours), format!("image pull, {tag} layer{}", if tag == "one" { "" } else { "s" }));
+    let (ours, what) = (median(ours), format!("image pull, {megabytes} MB in {tag}"));
     match tools.is_empty() {
         false => table.compared(&what, ours, "skopeo copy + umoci raw unpack + mke2fs -d", median(tools), 0.25),
         true => table.missing(&what, "no skopeo, umoci or mke2fs"),
