@@ -42,10 +42,12 @@ release: setup agent ## The same, optimised, into target/release
 run: build ## Boot a disposable Linux machine and run a command in it
 	$(TARGET)/debug/banger vm run --rm -- uname -a
 
-# Two runs: testing the agent's own crate puts a dynamic banger-agent beside the others, which no guest could start.
+# Two runs: testing the agent's own crate puts a dynamic banger-agent beside the others, which no guest could start. The
+# first shows what passing tests print, because that is where those that skip say so.
 test: setup-test build ## Run every test that this machine can run, real boots included
 	@status=0; \
-	timeout -k 60 40m $(CARGO) test --workspace --exclude banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) || status=1; \
+	BANGER_TEST_FIRECRACKER=$(abspath $(TARGET))/tools/firecracker timeout -k 60 40m \
+		$(CARGO) test --workspace --exclude banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) --show-output || status=1; \
 	install -m 755 $(AGENT) $(TARGET)/debug/banger-agent; \
 	timeout -k 60 40m $(CARGO) test -p banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) || status=1; \
 	exit $$status
