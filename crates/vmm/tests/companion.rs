@@ -55,8 +55,8 @@ async fn a_companion_is_recorded_before_it_does_anything_and_found_again() {
 #[tokio::test]
 async fn a_companion_without_a_record_is_found_by_its_arguments() {
     let place = Place::new();
-    // The shell stays, and with it the arguments.
-    let config = companion(&place, "echo ready; while :; do sleep 0.1; done");
+    // The shell stays, and with it the arguments. It starts nothing: until its exec, a child would have the same ones.
+    let config = companion(&place, "echo ready; kill -STOP $$");
     let started = Killed(Companion::start(&config).await.unwrap());
     assert_eq!(companions("sh", place.root()).unwrap(), [started.0.record().clone()]);
     assert!(companions("sh", &place.path("elsewhere")).unwrap().is_empty());
