@@ -10,6 +10,7 @@ pub(crate) mod table;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use style::{Style, Tone};
 
@@ -91,6 +92,22 @@ impl Ui {
     /// Writes a value to standard output as one line of JSON.
     pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), OutputError> {
         self.print_line(&serde_json::to_string(value).map_err(OutputError::Json)?)
+    }
+
+    /// Writes a listing as the user wants it: as JSON, as its names alone when quiet, or as `people` have it.
+    pub(crate) fn print_list<N: Display>(
+        &self,
+        list: &impl Serialize,
+        names: impl Iterator<Item = N>,
+        people: impl FnOnce() -> Result<(), OutputError>,
+    ) -> Result<(), OutputError> {
+        if self.json {
+            return self.print_json(list);
+        }
+        if self.quiet {
+            return self.print(&names.map(|name| format!("{name}\n")).collect::<String>());
+        }
+        people()
     }
 
     /// Says something on standard error, unless the user wants quiet.

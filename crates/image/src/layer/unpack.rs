@@ -2,7 +2,7 @@
 
 use super::error::UnpackError;
 use super::flatten::{Flatten, LeafId, Verdict};
-use super::pipe::PipeReader;
+use super::pipe::{PipeReader, read_buffered};
 use super::stages::{self, Context};
 use super::tar::{Part, Reader, TarError};
 use crate::cancel::Cancel;
@@ -282,11 +282,7 @@ impl BufRead for Input<'_> {
 
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill_buf()?;
-        let count = bytes.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&bytes[..count]);
-        self.consume(count);
-        Ok(count)
+        read_buffered(self, buffer)
     }
 }
 

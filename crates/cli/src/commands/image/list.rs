@@ -21,19 +21,14 @@ pub(crate) struct ListArgs {}
 
 pub(super) async fn run(cx: &Cx<'_>) -> Result<(), CliError> {
     let list: ImageList = cx.client.get(&Route::new(["images"])).await?;
-    if cx.ui.json {
-        return Ok(cx.ui.print_json(&list)?);
-    }
-    if cx.ui.quiet {
-        let names: String = list.images.iter().map(|image| format!("{}\n", image.name)).collect();
-        return Ok(cx.ui.print(&names)?);
-    }
-    if list.images.is_empty() {
-        cx.ui.say("no images yet: `banger vm run` fetches what it needs, `banger image pull` fetches one now");
-    } else {
-        cx.ui.print(&render(&list.images, age::now_ms(), cx.ui.out))?;
-    }
-    Ok(())
+    let people = || match list.images.is_empty() {
+        true => {
+            cx.ui.say("no images yet: `banger vm run` fetches what it needs, `banger image pull` fetches one now");
+            Ok(())
+        }
+        false => cx.ui.print(&render(&list.images, age::now_ms(), cx.ui.out)),
+    };
+    Ok(cx.ui.print_list(&list, list.images.iter().map(|image| &image.name), people)?)
 }
 
 fn render(images: &[ImageView], now_ms: u64, style: Style) -> String {

@@ -22,14 +22,8 @@ pub(crate) struct ListArgs {}
 
 pub(super) async fn run(cx: &Cx<'_>) -> Result<(), CliError> {
     let list: KernelList = cx.client.get(&Route::new(["kernels"])).await?;
-    if cx.ui.json {
-        return Ok(cx.ui.print_json(&list)?);
-    }
-    if cx.ui.quiet {
-        let names: String = list.kernels.iter().map(|kernel| format!("{}\n", kernel.name)).collect();
-        return Ok(cx.ui.print(&names)?);
-    }
-    Ok(cx.ui.print(&render(&list.kernels, age::now_ms(), cx.ui.out))?)
+    let people = || cx.ui.print(&render(&list.kernels, age::now_ms(), cx.ui.out));
+    Ok(cx.ui.print_list(&list, list.kernels.iter().map(|kernel| &kernel.name), people)?)
 }
 
 fn render(kernels: &[KernelView], now_ms: u64, style: Style) -> String {

@@ -21,19 +21,14 @@ pub(crate) struct ListArgs {}
 
 pub(super) async fn run(cx: &Cx<'_>) -> Result<(), CliError> {
     let list: VmList = cx.client.get(&Route::new(["vms"])).await?;
-    if cx.ui.json {
-        return Ok(cx.ui.print_json(&list)?);
-    }
-    if cx.ui.quiet {
-        let names: String = list.vms.iter().map(|vm| format!("{}\n", vm.name)).collect();
-        return Ok(cx.ui.print(&names)?);
-    }
-    if list.vms.is_empty() {
-        cx.ui.say("no VMs yet: `banger vm run` makes one");
-    } else {
-        cx.ui.print(&render(&list.vms, age::now_ms(), cx.ui.out))?;
-    }
-    Ok(())
+    let people = || match list.vms.is_empty() {
+        true => {
+            cx.ui.say("no VMs yet: `banger vm run` makes one");
+            Ok(())
+        }
+        false => cx.ui.print(&render(&list.vms, age::now_ms(), cx.ui.out)),
+    };
+    Ok(cx.ui.print_list(&list, list.vms.iter().map(|vm| &vm.name), people)?)
 }
 
 fn render(vms: &[VmView], now_ms: u64, style: Style) -> String {
