@@ -81,8 +81,15 @@ fn verbs_on_a_vm_that_is_there_already_or_not_at_all() {
         sandbox.banger(&format!("vm {verb} nobody")).run().fails_with(&["nobody"]);
     }
     sandbox.banger("vm create --name box").run().ok();
-    sandbox.banger("vm stop box").run().ok();
-    assert_eq!(sandbox.existing("box").status(), "stopped", "it is as it was wanted: no error");
+    for verb in ["stop", "kill"] {
+        let output = sandbox.banger(&format!("vm {verb} box")).run();
+        assert!(output.ok() == "box" && output.stderr.contains("box is already stopped"), "{output}");
+    }
+    sandbox.banger("vm start box").run().ok();
+    let pid = sandbox.existing("box").vmm_pid();
+    let again = sandbox.banger("vm start box").run();
+    assert!(again.ok() == "box" && again.stderr.contains("box is already running"), "{again}");
+    assert_eq!(sandbox.existing("box").vmm_pid(), pid, "it is as it was wanted: nothing is done");
 }
 
 #[test]

@@ -19,7 +19,6 @@ async fn a_life_from_create_to_delete() {
         (Verb::Start, Some(Status::Running)),
         (Verb::Restart, Some(Status::Running)),
         (Verb::Stop, Some(Status::Stopped)),
-        (Verb::Stop, Some(Status::Stopped)),
         (Verb::Start, Some(Status::Running)),
         (Verb::Kill, Some(Status::Stopped)),
         (Verb::Delete, None),
@@ -28,6 +27,32 @@ async fn a_life_from_create_to_delete() {
         bench.assert_settled(&app).await;
         assert_eq!(status().await, after, "{verb}");
     }
+}
+
+#[tokio::test]
+async fn what_is_already_so_is_told_and_left_alone() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    for (target, verbs) in [(Target::Running, &[Verb::Start][..]), (Target::Stopped, &[Verb::Stop, Verb::Kill][..])] {
+        arrange(&app, target).await;
+        let before = app.named(&name("box")).await.unwrap();
+        for verb in verbs {
+            let (cx, mut events) = begin(&app);
+            act_as(&app, *verb, &cx).await.unwrap();
+            drop(cx);
+            let after = app.named(&name("box")).await.unwrap();
+            assert_eq!((after.target, after.boots, &after.last_end), (target, before.boots, &before.last_end));
+            let mut notes = Vec::new();
+            while let Some(event) = events.recv().await {
+                notes.extend(matches!(event, OpEvent::Note { .. }).then_some(event));
+            }
+            let told = OpEvent::Note { text: format!("box is already {}", app.status(&after)) };
+            assert_eq!(notes, [told], "{verb}");
+        }
+        act(&app, Verb::Kill).await.unwrap();
+        act(&app, Verb::Delete).await.unwrap();
+    }
+    bench.assert_settled(&app).await;
 }
 
 #[tokio::test]
@@ -50,8 +75,6 @@ async fn a_verb_that_does_not_fit_is_refused_and_changes_nothing() {
         assert!(matches!(act(&app, verb).await, Err(VerbError::NotFound(_))), "{verb}");
     }
     arrange(&app, Target::Running).await;
-    let denied = act(&app, Verb::Start).await;
-    assert!(matches!(denied, Err(VerbError::Denied { denied: Denied::Already(Status::Running), .. })), "{denied:?}");
     let (cx, _events) = begin(&app);
     let denied = verbs::delete::delete(&app, &name("box"), false, &cx).await;
     assert!(matches!(denied, Err(VerbError::Denied { denied: Denied::Unfit(Status::Running), .. })), "{denied:?}");

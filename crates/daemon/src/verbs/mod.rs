@@ -18,3 +18,28 @@ pub(crate) mod start;
 pub(crate) mod stop;
 
 pub(crate) use error::{VerbError, chain};
+
+use crate::{App, db::VmRow, op::OpCx, slots::Slot};
+use banger_model::{
+    VmName,
+    vm::{Denied, Verb},
+};
+
+/// Whether a verb that asks for a status has anything to do.
+enum Admitted {
+    /// It has.
+    Go(VmRow, Slot),
+    /// The VM is already as it should be, which the user is told and is no error.
+    Already(VmRow),
+}
+
+/// [`App::admit`] for verbs that ask for a status rather than for a change.
+async fn admit(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Result<Admitted, VerbError> {
+    match app.admit(name, verb).await {
+        Err(VerbError::Denied { denied: Denied::Already(status), name, .. }) => {
+            cx.note(format!("{name} is already {status}"));
+            Ok(Admitted::Already(app.named(&name).await?))
+        }
+        admitted => admitted.map(|(vm, slot)| Admitted::Go(vm, slot)),
+    }
+}

@@ -1,6 +1,6 @@
 //! `start`: from rest to a guest whose agent answers.
 
-use super::{VerbError, apply};
+use super::{Admitted, VerbError, apply};
 use crate::{
     App,
     db::{BootRow, OperationRow, VmRow},
@@ -16,10 +16,13 @@ use banger_model::{
     vm::{Target, Verb},
 };
 
-/// Boots a VM.
+/// Boots a VM; one that runs is left as it is.
 pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, VerbError> {
     // 1. validate
-    let (vm, slot) = app.admit(name, Verb::Start).await?;
+    let (vm, slot) = match super::admit(app, name, Verb::Start, cx).await? {
+        Admitted::Go(vm, slot) => (vm, slot),
+        Admitted::Already(vm) => return Ok(vm),
+    };
     app.host_facts.check_memory(vm.spec.memory)?;
 
     // 2. prepare

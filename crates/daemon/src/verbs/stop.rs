@@ -1,6 +1,6 @@
 //! `stop` and `kill`: back to rest.
 
-use super::{VerbError, apply};
+use super::{Admitted, VerbError, apply};
 use crate::{
     App,
     db::{OperationRow, VmRow},
@@ -12,15 +12,15 @@ use banger_model::{
         op::Stage,
         vm::{BootEnd, EndReason},
     },
-    vm::{Denied, Target, Verb},
+    vm::{Target, Verb},
 };
 
 /// Ends a VM: in order with [`Verb::Stop`], at once with [`Verb::Kill`]. Only goes forward.
 pub(crate) async fn stop(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Result<VmRow, VerbError> {
     // 1. validate
-    let (vm, slot) = match app.admit(name, verb).await {
-        Err(VerbError::Denied { denied: Denied::Already(_), .. }) => return app.named(name).await,
-        admitted => admitted?,
+    let (vm, slot) = match super::admit(app, name, verb, cx).await? {
+        Admitted::Go(vm, slot) => (vm, slot),
+        Admitted::Already(vm) => return Ok(vm),
     };
 
     // 2. prepare: nothing
