@@ -1,6 +1,7 @@
 //! An examination of this host: whether each tool, device, permission and setting is as VMs need it, and what to do about
 //! what is not. Looks and never changes anything, but for [`throwaway`], which boots a VM and takes it away again.
 
+mod passt;
 mod programs;
 mod system;
 mod throwaway;
@@ -19,7 +20,7 @@ pub(crate) async fn look(app: &App, found: &mut (dyn FnMut(Check) + Send)) {
     found(system::kvm());
     programs::vmms(app).await.into_iter().for_each(&mut *found);
     programs::beside().into_iter().for_each(&mut *found);
-    found(programs::network(app));
+    found(passt::network(app).await);
     programs::recipes().await.into_iter().for_each(found);
 }
 

@@ -1,7 +1,7 @@
-//! The programs that VMs, networks and recipes are made with.
+//! The programs that VMs and recipes are made with.
 
 use super::{fail, pass, warn};
-use crate::{App, config::Programs as Configured, host::NoUserNet, verbs::chain};
+use crate::{App, config::Programs as Configured, verbs::chain};
 use banger_model::api::doctor::Check;
 use banger_vmm::{Overrides, Programs, find_tool};
 use rustix::process::getuid;
@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where apt keeps its lists of packages.
 const APT_LISTS: &str = "/var/lib/apt/lists";
 
-fn search_path() -> OsString {
+/// Where programs are looked for.
+pub(super) fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
@@ -69,21 +70,6 @@ pub(super) fn beside() -> Vec<Check> {
             }
         })
         .to_vec()
-}
-
-/// The user-mode network.
-pub(super) fn network(app: &App) -> Check {
-    let name = "user-mode network";
-    match app.host.user_net() {
-        Ok(()) => pass(name, "passt is here"),
-        Err(error @ NoUserNet::Passt) => {
-            warn(name, error.to_string(), "apt-get install passt; without it VMs have no network")
-        }
-        Err(error @ NoUserNet::Configured { .. }) => {
-            warn(name, error.to_string(), "set `passt` in `[programs]` of the configuration right, or leave it out")
-        }
-        Err(error @ NoUserNet::Filter { .. }) => warn(name, error.to_string(), "build it with `make build`"),
-    }
 }
 
 /// What the catalog's image and kernel are made with.
