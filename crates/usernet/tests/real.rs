@@ -10,6 +10,7 @@ use support::filter::{Filter, wait_until_gone};
 use support::guest::{Attempt, Guest};
 use support::namespaces::{HOST, HOST_LINK_LOCAL, OUTSIDE, OUTSIDE_LINK_LOCAL, as_a_host, outside, run};
 use support::servers::{PORT, RESOLVED, address, is_reachable_from_the_host, resolve, serve};
+use support::slirp::Slirp;
 
 fn guest() -> (Filter, Guest) {
     let filter = Filter::start().unwrap();
@@ -47,6 +48,26 @@ fn the_guest_reaches_the_outside_and_the_resolver_but_never_the_host() {
         for reason in ["loopback", "host-address", "link-local", "this-host", "virtual-subnet"] {
             assert!(log.contains(reason), "{reason} is not in the log:\n{log}");
         }
+    });
+}
+
+/// That nothing of the host's loopback is reached through the filter says something only because the same guest, asked in
+/// the same way, does reach it through QEMU's own user-mode network.
+#[test]
+fn qemus_own_user_network_does_not_keep_the_promise() {
+    let name = "qemus_own_user_network_does_not_keep_the_promise";
+    as_a_host(name, OUTSIDE, || {
+        serve("127.0.0.1");
+        let loopback = address("10.0.2.2", PORT);
+        let (_filter, mut kept) = guest();
+        assert!(kept.cannot_connect(loopback) && kept.cannot_ask(loopback));
+        let Some((_slirp, stream)) = Slirp::start() else {
+            return eprintln!("SKIPPED: {name}: no qemu-system-x86_64");
+        };
+        let mut broken = Guest::new(stream);
+        assert_eq!(broken.echo(loopback, b"hello"), b"hello", "TCP");
+        assert_eq!(broken.ask(loopback, b"hello").as_deref(), Some(&b"hello"[..]), "UDP");
+        assert!(!broken.cannot_connect(loopback) && !broken.cannot_ask(loopback));
     });
 }
 

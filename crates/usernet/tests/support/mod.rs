@@ -4,3 +4,4 @@ pub(crate) mod filter;
 pub(crate) mod guest;
 pub(crate) mod namespaces;
 pub(crate) mod servers;
+pub(crate) mod slirp;
