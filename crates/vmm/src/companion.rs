@@ -5,6 +5,7 @@
 //! arguments, so that [`crate::scan::companions`] finds it without a record; write the line `ready` to its stdout once it can be
 //! used, and nothing else there ever; say on stderr what went wrong; end by itself when it is of no more use.
 
+use crate::confine::Confinement;
 use crate::console;
 use crate::process::{Companion, Exit, Process, WatchError};
 use crate::record::CompanionRecord;
@@ -102,6 +103,8 @@ fn spawn(config: &CompanionConfig) -> Result<Spawned, CompanionError> {
         args: config.args.clone(),
         stdout: theirs.into(),
         stderr: log.into(),
+        inherited: None,
+        confinement: Confinement::of_companion(),
         record: &config.record,
     };
     let (vm, binary) = (config.vm, config.program.clone());

@@ -4,6 +4,7 @@
 
 use crate::companion::fresh;
 use crate::config::{ConfigError, VmmConfig};
+use crate::confine::Confinement;
 use crate::console;
 use crate::firecracker::{self, ApiError};
 use crate::pidfd::PidFd;
@@ -15,6 +16,8 @@ use crate::tsc::TscFacts;
 use banger_model::spec::VmmKind;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -134,13 +137,21 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
     let console = fresh(&config.console_log).map_err(prepare(&config.console_log))?;
     let log = fresh(&config.vmm_log).map_err(prepare(&config.vmm_log))?;
     let again = |log: &File| log.try_clone().map_err(prepare(&config.vmm_log));
+    let net = config.net.as_ref().map(|net| connect(&net.socket).map_err(prepare(&net.socket))).transpose()?;
     let (args, stdout) = match config.engine.kind() {
-        VmmKind::Qemu => (qemu::args(config, TscFacts::measure()), again(&log)?),
+        VmmKind::Qemu => (qemu::args(config, TscFacts::measure(), net.as_ref().map(AsRawFd::as_raw_fd)), again(&log)?),
         // Its serial port is its stdout.
         VmmKind::Firecracker => (firecracker::args(config), console),
     };
-    let plan =
-        Plan { program: &config.binary.path, args, stdout: stdout.into(), stderr: log.into(), record: &config.record };
+    let plan = Plan {
+        program: &config.binary.path,
+        args,
+        stdout: stdout.into(),
+        stderr: log.into(),
+        inherited: net,
+        confinement: Confinement::of_vmm(config),
+        record: &config.record,
+    };
     let described = |identity| VmmRecord {
         identity,
         vm: config.vm,
@@ -150,6 +161,11 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
         runtime_dir: config.runtime_dir.clone(),
     };
     Ok(spawn::spawn(plan, described)?)
+}
+
+/// The stream to the VM's network, which the VMM may not open itself.
+fn connect(socket: &Path) -> io::Result<OwnedFd> {
+    UnixStream::connect(socket).map(OwnedFd::from)
 }
 
 fn died(config: &VmmConfig, exit: Exit) -> LaunchError {

@@ -17,6 +17,7 @@ pub mod binary;
 pub mod choose;
 pub mod companion;
 pub mod config;
+pub mod confine;
 pub mod console;
 pub mod firecracker;
 mod kernel_line;

@@ -3,17 +3,20 @@
 //! A daemon may be killed between any two of its instructions. So the child waits before it becomes the program: the parent
 //! writes the record and only then lets it go on. Until then the kernel kills the child with its parent. Whatever moment
 //! the parent dies at, there is either no process, or one that its record leads to.
+//!
+//! Last of all, right before its exec, the child goes into its [`Confinement`].
 
 #![allow(unsafe_code)]
 
+use crate::confine::{ConfineError, Confinement, Ready};
 use crate::pidfd::PidFd;
 use crate::record::{Identity, Record, RecordError};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit, setsid, umask,
-};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal, setsid, umask};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +28,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) args: Vec<OsString>,
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
+    /// The one descriptor that it gets beside its standard ones, under the number that it has here.
+    pub(crate) inherited: Option<OwnedFd>,
+    /// What it may still do.
+    pub(crate) confinement: Confinement,
     /// Where the record goes.
     pub(crate) record: &'a Path,
 }
@@ -40,6 +47,14 @@ pub enum SpawnError {
         /// Why.
         source: io::Error,
     },
+    /// It was not let go, as it could not have been confined.
+    #[error("cannot confine {}", program.display())]
+    Confine {
+        /// The program's file.
+        program: PathBuf,
+        /// Why.
+        source: ConfineError,
+    },
     /// It was not let go on, as nothing would have led to it.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -49,7 +64,7 @@ const GO: u8 = b'g';
 const STOP: u8 = b's';
 
 /// Starts the process in a session of its own, with no rights to gain, no core dumps, an empty environment and no file
-/// but its three standard ones; stdin is empty. `describe` makes its record. Blocks for as long as a fork, an exec and a
+/// but its three standard ones and the one it inherits; stdin is empty. `describe` makes its record. Blocks for as long as a fork, an exec and a
 /// small file take.
 pub(crate) fn spawn<R: Record + Send>(
     plan: Plan<'_>,
@@ -62,9 +77,12 @@ pub(crate) fn spawn<R: Record + Send>(
     let mut command = Command::new(program);
     command.args(plan.args).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(plan.stdout).stderr(plan.stderr);
+    let mut ready =
+        plan.confinement.prepare().map_err(|source| SpawnError::Confine { program: program.into(), source })?;
+    let inherited = plan.inherited;
     // SAFETY: `become_program` runs between fork and exec in a copy of a process with many threads. It makes system calls
     // only, on descriptors that the copy owns; it takes no lock and allocates nothing.
-    unsafe { command.pre_exec(move || become_program(parent, &theirs)) };
+    unsafe { command.pre_exec(move || become_program(parent, &theirs, inherited.as_ref(), &mut ready)) };
 
     std::thread::scope(|scope| {
         let path = plan.record;
@@ -114,7 +132,7 @@ fn admit<R: Record>(
 }
 
 /// The child's half, between fork and exec.
-fn become_program(parent: Pid, gate: &UnixStream) -> io::Result<()> {
+fn become_program(parent: Pid, gate: &UnixStream, inherited: Option<&OwnedFd>, ready: &mut Ready) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have died before that call, and then nobody would kill us.
     if getppid() != Some(parent) {
@@ -122,13 +140,15 @@ fn become_program(parent: Pid, gate: &UnixStream) -> io::Result<()> {
     }
     setsid()?;
     umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustix::thread::set_no_new_privs(true)?;
     // Whatever some library opened without O_CLOEXEC stays out of the program.
     // SAFETY: it changes a flag of descriptors in this process, which nothing else runs in.
     let closed = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
     if closed != 0 {
         return Err(io::Error::last_os_error());
+    }
+    if let Some(inherited) = inherited {
+        fcntl_setfd(inherited, FdFlags::empty())?;
     }
     (&*gate).write_all(&getpid().as_raw_nonzero().get().to_ne_bytes())?;
     let mut answer = [STOP];
@@ -137,5 +157,5 @@ fn become_program(parent: Pid, gate: &UnixStream) -> io::Result<()> {
         return Err(Errno::CANCELED.into());
     }
     set_parent_process_death_signal(None)?;
-    Ok(())
+    ready.enter()
 }

@@ -2,6 +2,7 @@
 //! what is not. Looks and never changes anything, but for [`throwaway`], which boots a VM and takes it away again.
 
 mod passt;
+mod confinement;
 mod programs;
 mod system;
 mod throwaway;
@@ -18,6 +19,7 @@ pub(crate) async fn look(app: &App, found: &mut (dyn FnMut(Check) + Send)) {
     system::folders(app).into_iter().for_each(&mut *found);
     found(system::memory(app));
     found(system::kvm());
+    found(confinement::walls());
     programs::vmms(app).await.into_iter().for_each(&mut *found);
     programs::beside().into_iter().for_each(&mut *found);
     found(passt::network(app).await);

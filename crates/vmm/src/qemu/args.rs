@@ -8,14 +8,16 @@ use crate::kernel_line::kernel_line;
 use crate::tsc::TscFacts;
 use banger_model::wire::guest::AGENT_PORT_NAME;
 use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 /// The prefix of a VM's `-name`, by which its process is found again.
 pub(crate) const NAME_PREFIX: &str = "banger-";
 
-/// QEMU's arguments for this VM. `clock` is told to the guest where QEMU translates; with KVM the guest has KVM's clock.
-pub fn args(config: &VmmConfig, clock: TscFacts) -> Vec<OsString> {
+/// QEMU's arguments for this VM. `clock` is told to the guest where QEMU translates; with KVM the guest has KVM's clock. `net` is
+/// the number under which it inherits the stream to the VM's network.
+pub fn args(config: &VmmConfig, clock: TscFacts, net: Option<RawFd>) -> Vec<OsString> {
     let mut args = Args::default();
     args.flag("-no-user-config").flag("-nodefaults").flag("-no-reboot");
     args.pair("-name", format!("{NAME_PREFIX}{}", config.vm)).pair("-display", "none");
@@ -47,9 +49,9 @@ pub fn args(config: &VmmConfig, clock: TscFacts) -> Vec<OsString> {
         // A full disk of the host is an error in the guest; left to itself QEMU stops the guest, and nobody knows why.
         args.pair("-device", format!("virtio-blk-device,drive=disk{index},werror=report,rerror=report"));
     }
-    if let Some(net) = &config.net {
-        args.pair("-netdev", option("stream,id=net,server=off,addr.type=unix,addr.path=", &net.socket, ""));
-        args.pair("-device", format!("virtio-net-device,netdev=net,mac={}", net.mac));
+    if let (Some(attachment), Some(net)) = (&config.net, net) {
+        args.pair("-netdev", format!("stream,id=net,server=off,addr.type=fd,addr.str={net}"));
+        args.pair("-device", format!("virtio-net-device,netdev=net,mac={}", attachment.mac));
     }
     args.0
 }
@@ -122,7 +124,7 @@ mod tests {
     const CLOCK: TscFacts = TscFacts { khz: 2_596_148 };
 
     fn line(config: &VmmConfig) -> String {
-        let args = args(config, CLOCK).into_iter().map(|arg| arg.into_string().unwrap());
+        let args = args(config, CLOCK, Some(9)).into_iter().map(|arg| arg.into_string().unwrap());
         // One option with its value on each line.
         args.collect::<Vec<_>>().join(" ").replace(" -", "\n-")
     }
@@ -161,7 +163,7 @@ mod tests {
             -device virtio-blk-device,drive=disk0,werror=report,rerror=report
             -blockdev {"driver":"raw","node-name":"disk1","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}
             -device virtio-blk-device,drive=disk1,werror=report,rerror=report
-            -netdev stream,id=net,server=off,addr.type=unix,addr.path=/r/n,,1.sock
+            -netdev stream,id=net,server=off,addr.type=fd,addr.str=9
             -device virtio-net-device,netdev=net,mac=02:00:00:00:00:ab
         "##);
     }
