@@ -1,8 +1,8 @@
 //! An examination of this host: whether each tool, device, permission and setting is as VMs need it, and what to do about
 //! what is not. Looks and never changes anything, but for [`throwaway`], which boots a VM and takes it away again.
 
-mod passt;
 mod confinement;
+mod passt;
 mod programs;
 mod system;
 mod throwaway;
