@@ -54,6 +54,8 @@ fn serve_machine(context: Context) -> ExitCode {
     // Not by signal: the host is served until the kernel ends, and memory is not what it shall die of.
     sys::ignore(&[libc::SIGPIPE, libc::SIGTERM, libc::SIGHUP, libc::SIGINT]);
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    // A command that starts or ends has several things to tell: told at once they cost one message, one by one four.
+    sys::schedule(sys::Waking::Waits);
     // Started by way of /proc, it would be listed as "exe".
     let _ = rustix::thread::set_name(c"banger-agent");
     let Some(pid1) = sys::inherited(sys::CONTROL_FD) else {

@@ -48,17 +48,38 @@ pub(crate) fn execve(program: &CStr, argv: &[&CStr], env: &[&CStr]) -> io::Error
     io::Error::last_os_error()
 }
 
-/// Gives every signal its default action and blocks none, as a new program expects it.
+/// Gives every signal its default action and blocks none, as a new program expects it. Nothing of ours touches those above
+/// 31, the real-time ones.
 pub(crate) fn reset_signals() {
     // SAFETY: only plain C values are passed; signals that cannot be changed are refused by the kernel, harmlessly.
     unsafe {
-        for signal in 1..=libc::SIGRTMAX() {
+        for signal in 1..=libc::SIGSYS {
             libc::signal(signal, libc::SIG_DFL);
         }
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
     }
+}
+
+/// Whether a process that wakes up may take the processor from the one that has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Waking {
+    /// It may, which is what every process begins with.
+    Preempts,
+    /// It waits until the other one waits, or has had its share.
+    Waits,
+}
+
+/// Sets that for this process; its children inherit it.
+pub(crate) fn schedule(waking: Waking) {
+    let policy = match waking {
+        Waking::Preempts => libc::SCHED_OTHER,
+        Waking::Waits => libc::SCHED_BATCH,
+    };
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: only plain C values are passed. Neither policy can be refused; if it were, things would only take longer.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
 }
 
 /// Ignores these signals. With SIGPIPE among them, writing to a pipe that nobody reads is an error like any other.

@@ -32,6 +32,27 @@ fn streams_are_apart() {
 }
 
 #[test]
+fn a_command_that_reads_nothing_finds_its_stdin_empty() {
+    let mut agent = Agent::start();
+    let outcome = agent.run(Exec { no_stdin: true, ..sh("readlink /proc/self/fd/0; cat; echo end") });
+    assert_eq!(outcome.text(), "/dev/null\nend\n");
+    let (channel, _) = agent.begin(Exec { no_stdin: true, ..sh("sleep 0.2; echo late") });
+    // What a host sends of it all the same is nobody's.
+    agent.write(channel, "unread");
+    agent.send(channel, Body::Eof(Stream::Stdin));
+    assert_eq!(agent.finish(channel).text(), "late\n");
+}
+
+#[test]
+fn a_silent_command_that_reads_nothing_is_soon_told_to_run() {
+    let mut agent = Agent::start();
+    let (channel, pid) = agent.begin(Exec { no_stdin: true, ..sh("exec sleep 1000") });
+    assert!(lives(pid), "it was told before its end");
+    agent.send(channel, Body::Close);
+    eventually(|| !lives(pid));
+}
+
+#[test]
 fn what_cannot_run_is_refused_with_the_reason() {
     let mut agent = Agent::start();
     let folder = tempfile::tempdir().unwrap();

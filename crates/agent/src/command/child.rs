@@ -9,7 +9,7 @@ use super::user::{self, Identity};
 use crate::sys;
 use banger_model::wire::guest::{Exec, Refusal};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Gid, Mode, OFlags, Uid, mkdir, open};
+use rustix::fs::{Gid, Mode, OFlags, Uid, mkdir, open, stat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use std::ffi::{CStr, CString};
@@ -108,7 +108,13 @@ fn run(prepared: Prepared) -> Refusal {
     let argv: Vec<&CStr> = argv.iter().map(CString::as_c_str).collect();
     let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
     let mut attempts = Attempts::new(&program);
-    for candidate in candidates(&program, &path) {
+    let candidates = candidates(&program, &path);
+    let several = candidates.len() > 1;
+    for candidate in candidates {
+        // An exec costs ten times as much as a look, also one that fails.
+        if several && matches!(stat(&candidate), Err(Errno::NOENT | Errno::NOTDIR)) {
+            continue;
+        }
         let Ok(file) = CString::new(candidate.as_os_str().as_bytes()) else { continue };
         if !attempts.failed(&candidate, sys::execve(&file, &argv, &env)) {
             break;
@@ -169,8 +175,10 @@ fn enter(workdir: &str) -> Result<(), Refusal> {
     rustix::process::chdir(&folder).map_err(refused)
 }
 
-/// Undoes what the agent has that a command should not: being spared by the out-of-memory killer, and its many descriptors.
+/// Undoes what the agent has that a command should not: being spared by the out-of-memory killer, its many descriptors, and
+/// giving way to whatever runs.
 fn lower_limits() {
+    sys::schedule(sys::Waking::Preempts);
     if let Ok(score) = open("/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&score, b"0");
     }

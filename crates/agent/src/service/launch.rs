@@ -72,7 +72,8 @@ pub(super) fn launch(job: &Job) -> io::Result<Launched> {
     let Wires { stdio, stdin, outputs, terminal } = match job {
         Job::Exec(Exec { detach: true, .. }) | Job::Configure(..) | Job::PowerOff => Wires::none()?,
         Job::Exec(Exec { tty: Some(size), .. }) => Wires::terminal(*size)?,
-        Job::Exec(_) | Job::CopyIn(_) | Job::CopyOut(_) => Wires::pipes()?,
+        Job::Exec(Exec { no_stdin: true, .. }) => Wires::pipes(false)?,
+        Job::Exec(_) | Job::CopyIn(_) | Job::CopyOut(_) => Wires::pipes(true)?,
     };
     let (report, reporter) = pipe_with(PipeFlags::CLOEXEC)?;
     never_block(&report)?;
@@ -145,21 +146,25 @@ struct Wires {
 
 impl Wires {
     fn none() -> io::Result<Self> {
-        let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let null = null()?;
         let stdio = Stdio::Three([null.try_clone()?, null.try_clone()?, null]);
         Ok(Self { stdio, stdin: Stdin::new(None, Ending::Close), outputs: Vec::new(), terminal: None })
     }
 
-    fn pipes() -> io::Result<Self> {
-        let (stdin_out, stdin_in) = pipe_with(PipeFlags::CLOEXEC)?;
+    /// Without `input`, what is read is `/dev/null`.
+    fn pipes(input: bool) -> io::Result<Self> {
+        let (stdin_out, stdin_in) = match input {
+            true => pipe_with(PipeFlags::CLOEXEC).map(|(out, ours)| (out, Some(ours)))?,
+            false => (null()?, None),
+        };
         let (stdout_out, stdout_in) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr_out, stderr_in) = pipe_with(PipeFlags::CLOEXEC)?;
-        for ours in [&stdin_in, &stdout_out, &stderr_out] {
+        for ours in stdin_in.iter().chain([&stdout_out, &stderr_out]) {
             never_block(ours)?;
         }
         Ok(Self {
             stdio: Stdio::Three([stdin_out, stdout_in, stderr_in]),
-            stdin: Stdin::new(Some(stdin_in), Ending::Close),
+            stdin: Stdin::new(stdin_in, Ending::Close),
             outputs: vec![Output::new(Stream::Stdout, stdout_out), Output::new(Stream::Stderr, stderr_out)],
             terminal: None,
         })
@@ -183,6 +188,10 @@ impl Wires {
             terminal: Some(ours),
         })
     }
+}
+
+fn null() -> rustix::io::Result<OwnedFd> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Gives a terminal another size; whoever is in its foreground is told by the kernel.

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// How long output is waited for after its command's exit while others hold its pipes.
 const GRACE: Duration = Duration::from_millis(250);
+/// How long the word that a command runs is kept back when nobody waits for it. What comes by then goes with it, in one
+/// message instead of up to four: each costs the host and the guest more than all else about a short command.
+const HOLD: Duration = Duration::from_millis(25);
 
 /// The channel that hears of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub(super) struct Address {
 /// How a task is to be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Command { detach: bool },
+    Command { detach: bool, awaited: bool },
     Copy,
     Call,
 }
@@ -67,6 +70,8 @@ pub(super) struct Task {
     report_ready: bool,
     end_ready: bool,
     exit: Option<(ExitStatus, Instant)>,
+    /// Until when the word that it runs is kept back.
+    held: Option<Instant>,
 }
 
 /// What an advance came to.
@@ -93,14 +98,14 @@ impl Task {
     /// The task of a process that was launched for `job`.
     pub(super) fn new(job: &Job, launched: Launched, address: Option<Address>) -> Self {
         let kind = match job {
-            Job::Exec(exec) => Kind::Command { detach: exec.detach },
+            Job::Exec(exec) => Kind::Command { detach: exec.detach, awaited: exec.tty.is_some() || !exec.no_stdin },
             Job::CopyIn(_) | Job::CopyOut(_) => Kind::Copy,
             Job::Configure(..) | Job::PowerOff => Kind::Call,
         };
         let Launched { pid, pidfd, report, stdin, outputs, terminal } = launched;
         let stage = Stage::Starting(Vec::new());
-        let (report_ready, end_ready, exit) = (true, false, None);
-        Self { address, kind, stage, pid, pidfd, report, stdin, outputs, terminal, report_ready, end_ready, exit }
+        let (report_ready, end_ready, exit, held) = (true, false, None, None);
+        Self { address, kind, stage, pid, pidfd, report, stdin, outputs, terminal, report_ready, end_ready, exit, held }
     }
 
     /// Has `poller` wait for everything about the task.
@@ -170,7 +175,7 @@ impl Task {
 
     /// Nobody wants it any more. A command that was to go on without its host does.
     pub(super) fn abandon(&mut self) {
-        if self.kind == Kind::Call || self.kind == (Kind::Command { detach: true }) {
+        if self.kind == Kind::Call || matches!(self.kind, Kind::Command { detach: true, .. }) {
             self.address = None;
             return;
         }
@@ -188,6 +193,11 @@ impl Task {
 
     /// When it must be advanced again though nothing has changed.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        self.held.into_iter().chain(self.cut_off_at()).min()
+    }
+
+    /// When what others still hold of an ended command's outputs is waited for no longer.
+    fn cut_off_at(&self) -> Option<Instant> {
         let (_, since) = self.exit?;
         self.outputs.iter().any(Output::is_waiting).then(|| since + GRACE)
     }
@@ -247,9 +257,9 @@ impl Task {
     fn began(&mut self, advance: &mut Advance) {
         self.stage = Stage::Running;
         match self.kind {
-            Kind::Command { detach } => {
-                let pid = self.pid.as_raw_pid().unsigned_abs();
-                advance.bodies.push(Body::Accept(Box::new(Reply::Started { pid })));
+            Kind::Command { awaited: false, detach: false } => self.held = Some(Instant::now() + HOLD),
+            Kind::Command { detach, .. } => {
+                advance.bodies.push(self.started());
                 if detach {
                     advance.bodies.push(Body::Exit(ExitStatus::Code(0)));
                     advance.over = true;
@@ -265,13 +275,17 @@ impl Task {
         }
     }
 
+    fn started(&self) -> Body {
+        Body::Accept(Box::new(Reply::Started { pid: self.pid.as_raw_pid().unsigned_abs() }))
+    }
+
     fn run(&mut self, room: bool, buffer: &mut [u8; MAX_DATA], advance: &mut Advance) {
         if self.exit.is_none()
             && let Some(bytes) = self.stdin.credit()
         {
             advance.bodies.push(Body::Credit(Stream::Stdin, bytes));
         }
-        let late = self.deadline().is_some_and(|deadline| deadline <= Instant::now());
+        let late = self.cut_off_at().is_some_and(is_past);
         for output in &mut self.outputs {
             if late {
                 output.cut_off();
@@ -293,6 +307,10 @@ impl Task {
         {
             advance.bodies.push(Body::Exit(status));
             advance.over = true;
+        }
+        if self.held.is_some_and(|until| is_past(until) || !advance.bodies.is_empty()) {
+            self.held = None;
+            advance.bodies.insert(0, self.started());
         }
     }
 
@@ -320,6 +338,10 @@ impl Task {
             act(output);
         }
     }
+}
+
+fn is_past(moment: Instant) -> bool {
+    moment <= Instant::now()
 }
 
 impl Drop for Task {

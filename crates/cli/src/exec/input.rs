@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fd::{AsFd, OwnedFd},
+    fs::{FileType, fstat, makedev},
     io::{Errno, read, write},
 };
 use std::{
@@ -19,6 +20,13 @@ use tokio::sync::mpsc;
 
 /// Chunks that may wait for the session.
 const QUEUE: usize = 4;
+
+/// Whether `fd` is `/dev/null`.
+pub(super) fn is_null(fd: impl AsFd) -> bool {
+    fstat(fd).is_ok_and(|found| {
+        FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == makedev(1, 3)
+    })
+}
 
 /// The reading end.
 #[derive(Debug)]

@@ -84,13 +84,13 @@ pub(crate) async fn run(ui: &Ui, client: &Client<'_>, vm: &VmName, command: Comm
         false => Terminal::wanted(command.tty).map_err(setup("the terminal"))?,
     };
     let request = request(command, terminal.as_ref());
-    let detach = request.detach;
+    let (detach, no_stdin) = (request.detach, request.no_stdin);
     // Before anything runs: a signal that comes early must reach the command, not be lost.
     let signals = signals::listen(terminal.as_ref()).map_err(setup("the handling of signals"))?;
     let exec = client.exec(vm, &request).await?;
     // Only now: until here, Ctrl-C is for us.
     let _raw = terminal.as_ref().map(Terminal::raw).transpose().map_err(setup("the terminal"))?;
-    let input = match detach {
+    let input = match detach || no_stdin {
         true => Input::empty(),
         false => Input::spawn(rustix::stdio::stdin()).map_err(setup("the reading of standard input"))?,
     };
@@ -110,5 +110,6 @@ fn request(command: Command, terminal: Option<&Terminal>) -> ExecRequest {
     {
         env.insert(0, format!("TERM={term}"));
     }
-    ExecRequest { argv, env, workdir, user, tty: terminal.map(Terminal::size), detach, stdin: String::new() }
+    let no_stdin = terminal.is_none() && input::is_null(rustix::stdio::stdin());
+    ExecRequest { argv, env, workdir, user, tty: terminal.map(Terminal::size), detach, no_stdin, stdin: String::new() }
 }

@@ -28,6 +28,10 @@ pub struct ExecRequest {
     /// Leave it running when the client goes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detach: bool,
+    /// The command reads nothing: its stdin is `/dev/null`. Its start is then told along with its first output or its end, if
+    /// one of them comes soon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_stdin: bool,
     /// Without the upgrade: all of stdin, in base64.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stdin: String,

@@ -105,6 +105,10 @@ pub struct Exec {
     /// comes right after the start.
     #[serde(default)]
     pub detach: bool,
+    /// Stdin is `/dev/null`; what the host sends of it is dropped. Nobody waits for the word that such a command has been
+    /// started, so it may be told along with its first output or its end. Means nothing with a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_stdin: bool,
 }
 
 /// A terminal's size in characters.

@@ -20,7 +20,7 @@ enum Unusable {
 /// The command that the guest is asked to run.
 pub(super) fn command(image: &ImageConfig, request: ExecRequest) -> Result<Exec, Failure> {
     check(&request).map_err(|unusable| Failure::bad("command", unusable))?;
-    let ExecRequest { argv, env, workdir, user, tty, detach, stdin: _ } = request;
+    let ExecRequest { argv, env, workdir, user, tty, detach, no_stdin, stdin: _ } = request;
     Ok(Exec {
         argv,
         env: merge(&image.env, &env),
@@ -28,6 +28,7 @@ pub(super) fn command(image: &ImageConfig, request: ExecRequest) -> Result<Exec,
         user: user.unwrap_or_else(|| image.user.clone()),
         tty,
         detach,
+        no_stdin,
     })
 }
 

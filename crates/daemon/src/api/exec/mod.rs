@@ -48,6 +48,7 @@ pub(super) async fn exec(
     let upgrade = asks_for_frames(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let Json(mut request) = Json::<ExecRequest>::from_request(request, &app).await?;
     let stdin = lines::decode(&std::mem::take(&mut request.stdin))?;
+    request.no_stdin |= upgrade.is_none() && stdin.is_empty();
     let running = Running::find(&app, &name).await?;
     let (image, _) = app.prepare.image_files(&running.vm.spec.image_digest).await?;
     let (channel, reply) =
