@@ -46,7 +46,8 @@ run: build ## Boot a disposable Linux machine and run a command in it
 # first shows what passing tests print, because that is where those that skip say so.
 test: setup-test build ## Run every test that this machine can run, real boots included
 	@status=0; \
-	BANGER_TEST_FIRECRACKER=$(abspath $(TARGET))/tools/firecracker timeout -k 60 40m \
+	BANGER_TEST_FIRECRACKER=$(abspath $(TARGET))/tools/firecracker \
+	BANGER_TEST_FIRECRACKER_API=$(abspath $(TARGET))/tools/firecracker.yaml timeout -k 60 40m \
 		$(CARGO) test --workspace --exclude banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) --show-output || status=1; \
 	install -m 755 $(AGENT) $(TARGET)/debug/banger-agent; \
 	timeout -k 60 40m $(CARGO) test -p banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) || status=1; \
@@ -56,7 +57,8 @@ check: setup-test ## Format, lints, the walls between crates, and the tests that
 	$(CARGO) fmt --all --check
 	timeout -k 30 30m $(CARGO) clippy -q --workspace --all-targets -- -D warnings
 	timeout -k 30 10m $(CARGO) run -q -p xtask -- walls
-	timeout -k 30 30m $(CARGO) test -q --workspace --lib --bins
+	BANGER_TEST_FIRECRACKER_API=$(abspath $(TARGET))/tools/firecracker.yaml \
+		timeout -k 30 30m $(CARGO) test -q --workspace --lib --bins
 
 bench: setup-bench release ## Print how fast and how small, each beside its comparison in the same run
 	timeout -k 60 60m $(CARGO) run -q --release -p banger-e2e --bin bench -- $(ONLY)

@@ -9,7 +9,7 @@ use crate::{
 use banger_model::{
     ByteSize, ImageRef, KernelRef, VmName,
     api::vm::CreateVm,
-    spec::{NetMode, VmmChoice},
+    spec::{DiskLimits, NetMode, VmmChoice},
 };
 use clap::{Args, Parser};
 use std::{
@@ -88,14 +88,32 @@ pub(crate) struct SpecArgs {
     /// Its network: user (the internet, but nothing of this host) or none
     #[arg(long, value_name = "MODE")]
     net: Option<NetMode>,
+    /// How much each of its disks may read and write a second, like 50MiB; not limited when left out
+    #[arg(long, value_name = "SIZE")]
+    disk_bandwidth: Option<ByteSize>,
+    /// How many reads and writes each of its disks may do a second; not limited when left out
+    #[arg(long, value_name = "N")]
+    disk_iops: Option<u32>,
 }
 
 impl SpecArgs {
     /// The request for it.
     pub(crate) fn request(self, start: bool, rm: bool) -> Result<CreateVm, CliError> {
-        let Self { name, image, kernel, vcpu, memory, disk_size: disk, vmm, net } = self;
+        let Self {
+            name,
+            image,
+            kernel,
+            vcpu,
+            memory,
+            disk_size: disk,
+            vmm,
+            net,
+            disk_bandwidth: bandwidth,
+            disk_iops: iops,
+        } = self;
+        let limits = DiskLimits { bandwidth, iops };
         let image = image.map(absolute_image).transpose()?;
-        Ok(CreateVm { name, image, kernel, vcpu, memory, disk, vmm, net, start, rm })
+        Ok(CreateVm { name, image, kernel, vcpu, memory, disk, vmm, net, limits, start, rm })
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{host::NoUserNet, host_facts::HostFacts, verbs::VerbError, verbs::cre
 use banger_model::{
     ByteSize, ImageRef, KernelRef,
     api::vm::CreateVm,
-    spec::{NetMode, VmmChoice},
+    spec::{DiskLimits, NetMode, VmmChoice},
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,11 @@ const MOST_DISK: ByteSize = ByteSize::gib(16 * 1024);
 /// What the VMMs can present.
 const MOST_VCPU: u32 = 32;
 
+/// Less than this a second and a guest takes minutes to read what it boots.
+const LEAST_BANDWIDTH: ByteSize = ByteSize::mib(1);
+/// The same in operations.
+const LEAST_IOPS: u32 = 10;
+
 /// Where the configuration is.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile(PathBuf);
@@ -33,6 +38,8 @@ pub(crate) struct ConfigFile(PathBuf);
 pub(crate) struct Config {
     #[serde(default)]
     pub(crate) vm: VmDefaults,
+    #[serde(default)]
+    pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) registries: Registries,
     #[serde(default)]
@@ -54,6 +61,17 @@ pub(crate) struct VmDefaults {
     pub(crate) net: Option<NetMode>,
     /// How long a guest may take until its agent answers, in seconds.
     pub(crate) boot_timeout: Option<u32>,
+}
+
+/// `[limits]`: how fast each disk of a VM may be used, when no flag says otherwise. Not limited when left out.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Limits {
+    /// Bytes a second.
+    #[serde(default, deserialize_with = "size")]
+    pub(crate) disk_bandwidth: Option<ByteSize>,
+    /// Operations a second.
+    pub(crate) disk_iops: Option<u32>,
 }
 
 /// `[registries]`.
@@ -142,6 +160,10 @@ impl Config {
                 true => NetMode::User,
                 false => NetMode::None,
             }),
+            limits: DiskLimits {
+                bandwidth: request.limits.bandwidth.or(self.limits.disk_bandwidth),
+                iops: request.limits.iops.or(self.limits.disk_iops),
+            },
         };
         check(&wanted, host)?;
         Ok(wanted)
@@ -187,6 +209,14 @@ fn check(wanted: &Wanted, host: &HostFacts) -> Result<(), VerbError> {
         let bytes = format!("{} bytes", wanted.disk.0);
         return refuse("disk size", bytes, "it must be a multiple of 4096 bytes".into());
     }
+    if let Some(bandwidth) = wanted.limits.bandwidth.filter(|bandwidth| *bandwidth < LEAST_BANDWIDTH) {
+        let value = format!("{bandwidth} a second");
+        return refuse("disk bandwidth", value, format!("the least is {LEAST_BANDWIDTH} a second"));
+    }
+    if let Some(iops) = wanted.limits.iops.filter(|iops| *iops < LEAST_IOPS) {
+        let reason = format!("the least is {LEAST_IOPS} a second");
+        return refuse("number of disk operations", format!("{iops} a second"), reason);
+    }
     Ok(())
 }
 
@@ -208,7 +238,12 @@ mod tests {
         let request = CreateVm { memory: Some(ByteSize::mib(256)), ..CreateVm::default() };
         let got = file.resolve(&request, &host(), Ok(())).unwrap();
         assert_eq!((got.vcpu, got.memory, got.disk), (3, ByteSize::mib(256), DEFAULT_DISK));
+        let file = config("[limits]\ndisk-bandwidth = \"50MiB\"\ndisk-iops = 500\n");
+        let limits = DiskLimits { bandwidth: None, iops: Some(70) };
+        let got = file.resolve(&CreateVm { limits, ..CreateVm::default() }, &host(), Ok(())).unwrap();
+        assert_eq!(got.limits, DiskLimits { bandwidth: Some(ByteSize::mib(50)), iops: Some(70) });
         let got = Config::default().resolve(&CreateVm::default(), &host(), Ok(())).unwrap();
+        assert!(got.limits.is_none());
         assert_eq!((got.vcpu, got.memory), (4, ByteSize::gib(4)));
         assert_eq!(got.image.to_string(), DEFAULT_IMAGE);
     }
@@ -236,6 +271,8 @@ mod tests {
             (CreateVm { memory: Some(ByteSize::gib(64)), ..none() }, "this host has 32 GiB"),
             (CreateVm { vcpu: Some(0), ..none() }, "1 to 32"),
             (CreateVm { disk: Some(ByteSize(1)), ..none() }, "64 MiB"),
+            (CreateVm { limits: DiskLimits { bandwidth: Some(ByteSize(0)), iops: None }, ..none() }, "1 MiB a second"),
+            (CreateVm { limits: DiskLimits { bandwidth: None, iops: Some(0) }, ..none() }, "10 a second"),
         ] {
             let error = Config::default().resolve(&request, &host(), Ok(())).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

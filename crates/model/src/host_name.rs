@@ -16,6 +16,10 @@ pub enum VmFile {
     VmmRecord,
     /// What the VMM itself prints.
     VmmLog,
+    /// The counters that the VMM writes.
+    Metrics,
+    /// What those add up to, as far as they have been read.
+    MetricsTotal,
     /// The identity of the running user-mode network process.
     UserNetRecord,
     /// What the user-mode network process prints.
@@ -24,8 +28,16 @@ pub enum VmFile {
 
 impl VmFile {
     /// Every kind, for tests and sweeps.
-    pub const ALL: [Self; 6] =
-        [Self::Layer, Self::WorkDisk, Self::VmmRecord, Self::VmmLog, Self::UserNetRecord, Self::UserNetLog];
+    pub const ALL: [Self; 8] = [
+        Self::Layer,
+        Self::WorkDisk,
+        Self::VmmRecord,
+        Self::VmmLog,
+        Self::Metrics,
+        Self::MetricsTotal,
+        Self::UserNetRecord,
+        Self::UserNetLog,
+    ];
 
     /// The file's name below the VM's folder.
     pub fn file_name(self) -> &'static str {
@@ -34,6 +46,8 @@ impl VmFile {
             Self::WorkDisk => "work.v1.ext4",
             Self::VmmRecord => "vmm.v1.json",
             Self::VmmLog => "vmm.log",
+            Self::Metrics => "metrics.v1.jsonl",
+            Self::MetricsTotal => "metrics-total.v1.json",
             Self::UserNetRecord => "usernet.v1.json",
             Self::UserNetLog => "usernet.log",
         }

@@ -4,7 +4,7 @@
 //! has made the disks, chosen the engine and started the network process.
 
 use crate::binary::Binary;
-use banger_model::spec::{Accel, VmmKind};
+use banger_model::spec::{Accel, DiskLimits, VmmKind};
 use banger_model::{ByteSize, VmId};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt;
@@ -84,6 +84,9 @@ pub struct VmmConfig {
     /// Raw block devices, in order. The guest must tell them apart by their volume labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
+    /// How fast each of them may be used.
+    #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
+    pub disk_limits: DiskLimits,
     /// The one network interface, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net: Option<NetAttachment>,
@@ -94,6 +97,8 @@ pub struct VmmConfig {
     pub console_log: PathBuf,
     /// Where the VMM's own words go. Truncated at launch.
     pub vmm_log: PathBuf,
+    /// Where Firecracker writes its counters: see [`crate::stats`]. Truncated at launch. QEMU is asked for them instead.
+    pub metrics: PathBuf,
     /// Where the identity of the process is kept while it runs.
     pub record: PathBuf,
 }
@@ -203,8 +208,8 @@ pub enum ConfigError {
     NotUtf8 { engine: Engine, path: PathBuf },
 }
 
-/// QEMU's `microvm` has 8 virtio slots, of which the agent's port, the entropy source and the network take three.
-const QEMU_MAX_DISKS: usize = 5;
+/// QEMU's `microvm` has 8 virtio slots, of which the agent's port, the entropy source, the balloon and the network take four.
+const QEMU_MAX_DISKS: usize = 4;
 /// Firecracker's interrupt lines would allow more; nobody needs them.
 const FIRECRACKER_MAX_DISKS: usize = 8;
 
@@ -261,7 +266,7 @@ impl VmmConfig {
         if engine.kind() == VmmKind::Firecracker {
             let files =
                 self.disks.iter().map(|disk| &disk.path).chain(&self.kernel.elf).chain([&self.kernel.initramfs]);
-            for path in files.chain([&self.runtime_dir]) {
+            for path in files.chain([&self.runtime_dir, &self.metrics]) {
                 path.to_str().ok_or_else(|| ConfigError::NotUtf8 { engine, path: path.clone() })?;
             }
         }
@@ -273,6 +278,11 @@ impl VmmConfig {
         }
         Ok(())
     }
+}
+
+/// What the VMMs call a disk: by its place among [`VmmConfig::disks`].
+pub(crate) fn disk_id(index: usize) -> String {
+    format!("disk{index}")
 }
 
 /// The file name of the control socket.
@@ -313,10 +323,12 @@ pub(crate) fn example(engine: Engine) -> VmmConfig {
         },
         kernel_args: Vec::new(),
         disks: Vec::new(),
+        disk_limits: DiskLimits::default(),
         net: None,
         runtime_dir: "/r".into(),
         console_log: "/s/console".into(),
         vmm_log: "/s/log".into(),
+        metrics: "/s/metrics".into(),
         record: "/s/record".into(),
     }
 }
@@ -346,7 +358,7 @@ mod tests {
             (refusal(Firecracker, |c| c.vcpu = 33), "at most 32 vCPUs"),
             (refusal(QemuTcg, |c| c.memory = ByteSize(0)), "whole number of MiB"),
             (refusal(QemuTcg, |c| c.memory = ByteSize(ByteSize::MIB + 1)), "whole number of MiB"),
-            (refusal(QemuTcg, |c| c.disks = vec![disk("/d"); 6]), "6 disks are more than the 5"),
+            (refusal(QemuTcg, |c| c.disks = vec![disk("/d"); 5]), "5 disks are more than the 4"),
             (refusal(QemuTcg, |c| c.disks = vec![disk("/d\n")]), "line break"),
             (refusal(QemuTcg, |c| c.kernel_args = vec!["a\0".into()]), "zero byte"),
             (refusal(QemuTcg, |c| c.runtime_dir = format!("/{}", "r".repeat(100)).into()), "shorter runtime folder"),

@@ -6,7 +6,7 @@ use crate::companion::fresh;
 use crate::config::{ConfigError, VmmConfig};
 use crate::confine::Confinement;
 use crate::console;
-use crate::firecracker::{self, ApiError};
+use crate::firecracker::{self, Api, ApiError};
 use crate::pidfd::PidFd;
 use crate::process::{Exit, Vmm, WatchError};
 use crate::qemu;
@@ -112,15 +112,22 @@ async fn run_guest(config: &VmmConfig) -> Result<(), Setback> {
         VmmKind::Qemu => {
             qemu::qmp::running(&control).await.map_err(|source| Setback::HungUp(LaunchError::Qmp { binary, source }))
         }
-        VmmKind::Firecracker => {
-            firecracker::put_all(&control, &firecracker::requests(config)).await.map_err(|source| match source {
-                ApiError::Refused { .. } | ApiError::Late { .. } => {
-                    Setback::Refused(LaunchError::Api { binary, source })
-                }
-                _ => Setback::HungUp(LaunchError::Api { binary, source }),
-            })
-        }
+        VmmKind::Firecracker => configure(config, &control).await.map_err(|source| match source {
+            ApiError::Refused { .. } | ApiError::Late { .. } | ApiError::Encode { .. } => {
+                Setback::Refused(LaunchError::Api { binary, source })
+            }
+            _ => Setback::HungUp(LaunchError::Api { binary, source }),
+        }),
     }
+}
+
+/// Makes the machine and starts it, up to the first request that fails.
+async fn configure(config: &VmmConfig, control: &Path) -> Result<(), ApiError> {
+    let mut api = Api::of_new(control).await?;
+    for request in firecracker::requests(config) {
+        api.put(&request).await?;
+    }
+    Ok(())
 }
 
 fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> {
@@ -136,6 +143,7 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
     }
     let console = fresh(&config.console_log).map_err(prepare(&config.console_log))?;
     let log = fresh(&config.vmm_log).map_err(prepare(&config.vmm_log))?;
+    fresh(&config.metrics).map_err(prepare(&config.metrics))?;
     let again = |log: &File| log.try_clone().map_err(prepare(&config.vmm_log));
     let net = config.net.as_ref().map(|net| connect(&net.socket).map_err(prepare(&net.socket))).transpose()?;
     let (args, stdout) = match config.engine.kind() {

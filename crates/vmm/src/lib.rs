@@ -37,7 +37,7 @@ pub use binary::{Binary, BinaryError, ToolMissing, find_tool};
 pub use choose::{Choice, ChooseError, Overrides, Programs, Wish, candidates, choose};
 pub use companion::{CompanionConfig, CompanionError};
 pub use config::{ConfigError, Disk, Engine, Kernel, MacAddr, NetAttachment, VmmConfig};
-pub use firecracker::ApiError;
+pub use firecracker::{Api, ApiError};
 pub use launch::{LaunchError, launch, launch_within};
 pub use process::{Companion, Exit, KillError, Vmm, WatchError};
 pub use prove::{ProofSetup, Proofs, Unusable, Verdict, prove};

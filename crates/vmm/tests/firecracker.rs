@@ -66,8 +66,8 @@ async fn firecracker_says_what_it_refuses() {
 async fn assert_refused(config: &banger_vmm::VmmConfig, asked: &str, why: &str) {
     let error = launch(config).await.unwrap_err();
     match &error {
-        LaunchError::Api { source: ApiError::Refused { path, reason, .. }, .. } => {
-            assert_eq!(path, asked);
+        LaunchError::Api { source: ApiError::Refused { call, reason, .. }, .. } => {
+            assert_eq!(*call, format!("PUT {asked}"));
             assert!(reason.to_lowercase().contains(&why.to_lowercase()), "{reason}");
         }
         other => panic!("{other:?}"),

@@ -267,6 +267,7 @@ mod tests {
                 kernel: "debian".parse().unwrap(),
                 kernel_digest: Digest::from_bytes([2; 32]),
                 vmm: VmmChoice::Auto,
+                limits: Default::default(),
                 net: NetMode::None,
             },
             created_ms: 1,

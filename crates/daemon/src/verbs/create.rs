@@ -36,6 +36,7 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
         kernel_digest,
         vmm: wanted.vmm,
         net: wanted.net,
+        limits: wanted.limits,
     };
 
     // 3. intend
@@ -105,4 +106,5 @@ pub(crate) struct Wanted {
     pub(crate) disk: ByteSize,
     pub(crate) vmm: banger_model::spec::VmmChoice,
     pub(crate) net: banger_model::spec::NetMode,
+    pub(crate) limits: banger_model::spec::DiskLimits,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     ByteSize, ImageRef, KernelRef, OpId, VmId, VmName,
-    spec::{Accel, NetMode, VmSpec, VmmChoice, VmmKind},
+    spec::{Accel, DiskLimits, NetMode, VmSpec, VmmChoice, VmmKind},
     vm::{Status, Verb},
 };
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,9 @@ pub struct CreateVm {
     /// Which network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net: Option<NetMode>,
+    /// How fast each of its disks may be used.
+    #[serde(default, skip_serializing_if = "DiskLimits::is_none")]
+    pub limits: DiskLimits,
     /// Start it at once. A start that fails leaves the VM stopped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start: bool,

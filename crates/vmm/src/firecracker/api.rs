@@ -1,20 +1,26 @@
 //! Saying it: HTTP/1.1 over Firecracker's Unix socket.
+//!
+//! It serves one request after the other, whoever asks. Every answer is bounded, in time and in size.
 
-use super::Request;
+use super::resource::{BalloonStats, Fault, Put};
 use crate::console;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How long one answer may take. Starting reads the whole kernel and initramfs into the guest's memory.
-const ANSWER_BOUND: Duration = Duration::from_secs(20);
+/// How long an answer may take while the guest is being made. Starting it reads the whole kernel and initramfs into the
+/// guest's memory.
+const START_BOUND: Duration = Duration::from_secs(20);
+/// How long an answer may take once the guest runs.
+const RUNNING_BOUND: Duration = Duration::from_secs(5);
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -24,59 +30,107 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub enum ApiError {
     #[error("its API cannot be reached")]
     Connect(#[source] io::Error),
-    #[error("PUT {path} was not answered")]
-    Http { path: String, source: hyper::Error },
-    #[error("PUT {path} was not answered within {} seconds", ANSWER_BOUND.as_secs())]
-    Late { path: String },
-    #[error("the answer to PUT {path} cannot be read")]
-    Body { path: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("its API does not speak HTTP")]
+    Handshake(#[source] hyper::Error),
+    #[error("{call} cannot be said")]
+    Encode { call: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{call} was not answered")]
+    Http { call: String, source: hyper::Error },
+    #[error("{call} was not answered within {} seconds", bound.as_secs_f32())]
+    Late { call: String, bound: Duration },
+    #[error("the answer to {call} cannot be read")]
+    Body { call: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// With the reason that it gives.
-    #[error("it refuses PUT {path} ({status}): {reason}")]
-    Refused { path: String, status: StatusCode, reason: String },
+    #[error("it refuses {call} ({status}): {reason}")]
+    Refused { call: String, status: StatusCode, reason: String },
 }
 
-/// What its errors look like.
-#[derive(Deserialize)]
-struct Fault {
-    fault_message: String,
+/// A conversation with one Firecracker.
+#[derive(Debug)]
+pub struct Api {
+    sender: SendRequest<Full<Bytes>>,
+    connection: JoinHandle<hyper::Result<()>>,
+    bound: Duration,
 }
 
-/// Makes the requests one after the other, up to the first that fails. Waits for ever for the socket to appear: the caller
-/// bounds that and watches for Firecracker's exit.
-pub(crate) async fn put_all(socket: &Path, requests: &[Request]) -> Result<(), ApiError> {
-    let stream = crate::socket::connect(socket).await.map_err(ApiError::Connect)?;
-    let (mut sender, connection) =
-        handshake(TokioIo::new(stream)).await.map_err(|source| ApiError::Http { path: "/".into(), source })?;
-    let connection = tokio::spawn(connection);
-    let mut outcome = Ok(());
-    for request in requests {
-        let late = || ApiError::Late { path: request.path.clone() };
-        outcome = timeout(ANSWER_BOUND, put(&mut sender, request)).await.map_err(|_| late()).and_then(|answer| answer);
-        if outcome.is_err() {
-            break;
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Api {
+    /// With one that has just been started. Waits for ever for its socket to appear: the caller bounds that and watches for
+    /// Firecracker's exit.
+    pub(crate) async fn of_new(socket: &Path) -> Result<Self, ApiError> {
+        let stream = crate::socket::connect(socket).await.map_err(ApiError::Connect)?;
+        Self::on(stream, START_BOUND).await
+    }
+
+    /// With one that runs. Each answer may take five seconds.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub async fn of_running(socket: &Path) -> Result<Self, ApiError> {
+        let stream = UnixStream::connect(socket).await.map_err(ApiError::Connect)?;
+        Self::on(stream, RUNNING_BOUND).await
+    }
+
+    async fn on(stream: UnixStream, bound: Duration) -> Result<Self, ApiError> {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(ApiError::Handshake)?;
+        Ok(Self { sender, connection: tokio::spawn(connection), bound })
+    }
+
+    /// Sets a resource, or acts.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer in time.
+    pub async fn put(&mut self, put: &Put) -> Result<(), ApiError> {
+        let path = put.path();
+        let body = serde_json::to_vec(put)
+            .map_err(|source| ApiError::Encode { call: format!("PUT {path}"), source: source.into() })?;
+        self.call(Method::PUT, &path, body).await.map(drop)
+    }
+
+    /// What the guest last said of its memory.
+    ///
+    /// # Errors
+    /// As [`Api::put`]; also when there is no balloon, or it tells nothing.
+    pub async fn balloon_stats(&mut self) -> Result<BalloonStats, ApiError> {
+        let path = "/balloon/statistics";
+        let answer = self.call(Method::GET, path, Vec::new()).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|source| ApiError::Body { call: format!("GET {path}"), source: source.into() })
+    }
+
+    async fn call(&mut self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ApiError> {
+        let call = format!("{method} {path}");
+        let bound = self.bound;
+        match timeout(bound, self.exchange(method, path, body, &call)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::Late { call, bound }),
         }
     }
-    connection.abort();
-    outcome
-}
 
-async fn put(sender: &mut SendRequest<Full<Bytes>>, request: &Request) -> Result<(), ApiError> {
-    let path = || request.path.clone();
-    let message = hyper::Request::builder()
-        .method(Method::PUT)
-        .uri(&request.path)
-        .header(header::HOST, "localhost")
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(request.body.to_string())))
-        .map_err(|source| ApiError::Body { path: path(), source: source.into() })?;
-    let answer = sender.send_request(message).await.map_err(|source| ApiError::Http { path: path(), source })?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|source| ApiError::Body { path: path(), source })?.to_bytes();
-    if status.is_success() {
-        return Ok(());
+    async fn exchange(&mut self, method: Method, path: &str, body: Vec<u8>, call: &str) -> Result<Bytes, ApiError> {
+        let call = || call.to_owned();
+        let mut message = hyper::Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        if !body.is_empty() {
+            message = message.header(header::CONTENT_TYPE, "application/json");
+        }
+        let message = message
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|source| ApiError::Encode { call: call(), source: source.into() })?;
+        let answer =
+            self.sender.send_request(message).await.map_err(|source| ApiError::Http { call: call(), source })?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|source| ApiError::Body { call: call(), source })?.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let reason =
+            serde_json::from_slice::<Fault>(&body).map_or_else(|_| body.to_vec(), |f| f.fault_message.into_bytes());
+        Err(ApiError::Refused { call: call(), status, reason: console::clean(&reason) })
     }
-    let reason =
-        serde_json::from_slice::<Fault>(&body).map_or_else(|_| body.to_vec(), |f| f.fault_message.into_bytes());
-    Err(ApiError::Refused { path: path(), status, reason: console::clean(&reason) })
 }

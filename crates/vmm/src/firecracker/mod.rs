@@ -2,7 +2,7 @@
 
 mod api;
 mod requests;
+pub mod resource;
 
-pub use api::ApiError;
-pub(crate) use api::put_all;
-pub use requests::{Request, args, requests};
+pub use api::{Api, ApiError};
+pub use requests::{args, requests};

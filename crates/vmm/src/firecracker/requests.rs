@@ -1,25 +1,20 @@
-//! What Firecracker 1.12 to 1.16 is told, in order: pure.
-//!
-//! Field names and paths are those of its `firecracker.yaml`. Nothing is sent that any of these versions lacks.
+//! What Firecracker 1.12 to 1.16 is told, in order: pure. Nothing is sent that any of these versions lacks.
 
-use crate::config::VmmConfig;
+use super::resource::{
+    Action, Balloon, BootSource, CacheType, Drive, EntropyDevice, MachineConfiguration, Metrics, Put, RateLimiter,
+    TokenBucket, Vsock,
+};
+use crate::config::{Disk, VmmConfig, disk_id};
 use crate::kernel_line::kernel_line;
-use serde_json::{Value, json};
+use banger_model::spec::DiskLimits;
 use std::ffi::OsString;
-
-/// One `PUT` to its API.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    /// Where to.
-    pub path: String,
-    /// What.
-    pub body: Value,
-}
 
 /// The guest's end of its vsock; two is the host's, and lower ones are not for guests.
 const GUEST_CID: u32 = 3;
 /// Its own words but for errors and warnings are of no use to us.
 const LOG_LEVEL: &str = "Warning";
+/// How old what a guest last said of its memory may be. More often would wake idle guests for nothing.
+const BALLOON_STATS_S: u16 = 5;
 
 /// Firecracker's arguments for this VM. Everything else is said over its API, so that what it refuses has a reason.
 pub fn args(config: &VmmConfig) -> Vec<OsString> {
@@ -36,36 +31,43 @@ pub fn args(config: &VmmConfig) -> Vec<OsString> {
 }
 
 /// What makes and starts this VM. A path that is not UTF-8 cannot be said in JSON and is refused by
-/// [`VmmConfig::validate`].
-pub fn requests(config: &VmmConfig) -> Vec<Request> {
-    let put = |path: &str, body| Request { path: path.into(), body };
+/// [`VmmConfig::validate`]; so is a kernel without an ELF.
+pub fn requests(config: &VmmConfig) -> Vec<Put> {
     let mut requests = vec![
-        put("/machine-config", json!({ "vcpu_count": config.vcpu, "mem_size_mib": config.memory.as_mib() })),
-        put(
-            "/boot-source",
-            json!({
-                "kernel_image_path": config.kernel.elf,
-                "initrd_path": config.kernel.initramfs,
-                "boot_args": kernel_line(KERNEL, config),
-            }),
-        ),
+        Put::Metrics(Metrics { metrics_path: config.metrics.clone() }),
+        Put::MachineConfig(MachineConfiguration { vcpu_count: config.vcpu, mem_size_mib: config.memory.as_mib() }),
+        Put::BootSource(BootSource {
+            kernel_image_path: config.kernel.elf.clone().unwrap_or_default(),
+            initrd_path: Some(config.kernel.initramfs.clone()),
+            boot_args: Some(kernel_line(KERNEL, config)),
+        }),
     ];
-    for (index, disk) in config.disks.iter().enumerate() {
-        let id = format!("disk{index}");
-        let body = json!({
-            "drive_id": id,
-            "path_on_host": disk.path,
-            "is_root_device": false,
-            "is_read_only": disk.read_only,
-            // Without it a flush of the guest's would be answered and not done.
-            "cache_type": "Writeback",
-        });
-        requests.push(put(&format!("/drives/{id}"), body));
-    }
-    requests.push(put("/vsock", json!({ "guest_cid": GUEST_CID, "uds_path": config.agent_socket() })));
-    requests.push(put("/entropy", json!({})));
-    requests.push(put("/actions", json!({ "action_type": "InstanceStart" })));
+    requests.extend(config.disks.iter().enumerate().map(|(index, disk)| drive(index, disk, config.disk_limits)));
+    requests.extend([
+        Put::Vsock(Vsock { guest_cid: GUEST_CID, uds_path: config.agent_socket() }),
+        Put::Entropy(EntropyDevice::default()),
+        Put::Balloon(Balloon { amount_mib: 0, deflate_on_oom: true, stats_polling_interval_s: Some(BALLOON_STATS_S) }),
+        Put::Action(Action::InstanceStart),
+    ]);
     requests
+}
+
+fn drive(index: usize, disk: &Disk, limits: DiskLimits) -> Put {
+    Put::Drive(Drive {
+        drive_id: disk_id(index),
+        path_on_host: disk.path.clone(),
+        is_root_device: false,
+        is_read_only: disk.read_only,
+        // Without it a flush of the guest's would be answered and not done.
+        cache_type: Some(CacheType::Writeback),
+        rate_limiter: rate_limiter(limits),
+    })
+}
+
+fn rate_limiter(limits: DiskLimits) -> Option<RateLimiter> {
+    let bandwidth = limits.bandwidth.and_then(|bytes| TokenBucket::per_second(bytes.0));
+    let ops = limits.iops.and_then(|ops| TokenBucket::per_second(ops.into()));
+    (bandwidth.is_some() || ops.is_some()).then_some(RateLimiter { bandwidth, ops })
 }
 
 /// `reboot=k`: the keyboard controller's reset is how a guest ends Firecracker, also in a panic. There is no PCI, and
@@ -75,8 +77,16 @@ const KERNEL: &str = "reboot=k pci=off i8042.noaux i8042.nomux i8042.dumbkbd";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Engine;
     use crate::config::example;
-    use crate::config::{Disk, Engine};
+    use banger_model::ByteSize;
+
+    #[test]
+    fn disks_without_limits_have_no_limiter_and_one_limit_leaves_the_other_open() {
+        assert_eq!(rate_limiter(DiskLimits::default()), None);
+        let limiter = rate_limiter(DiskLimits { bandwidth: None, iops: Some(9) }).unwrap();
+        assert_eq!((limiter.bandwidth, limiter.ops.unwrap().size), (None, 9));
+    }
 
     /// What the real 1.12.1 accepts: see the tests that drive it.
     #[test]
@@ -88,14 +98,20 @@ mod tests {
             Disk { path: "/d/image".into(), read_only: true },
             Disk { path: "/d/\"work\"".into(), read_only: false },
         ];
-        let said: Vec<_> = requests(&config).into_iter().map(|r| format!("{} {}", r.path, r.body)).collect();
+        config.disk_limits = DiskLimits { bandwidth: Some(ByteSize::mib(50)), iops: Some(500) };
+        let said: Vec<_> = requests(&config)
+            .into_iter()
+            .map(|put| format!("{} {}", put.path(), serde_json::to_string(&put).unwrap()))
+            .collect();
         insta::assert_snapshot!(said.join("\n"), @r##"
-            /machine-config {"mem_size_mib":512,"vcpu_count":2}
-            /boot-source {"boot_args":"console=ttyS0 panic=-1 quiet 8250.nr_uarts=1 raid=noautodetect no_timer_check cryptomgr.notests random.trust_cpu=on reboot=k pci=off i8042.noaux i8042.nomux i8042.dumbkbd act=wait","initrd_path":"/k/initramfs","kernel_image_path":"/k/vmlinux"}
-            /drives/disk0 {"cache_type":"Writeback","drive_id":"disk0","is_read_only":true,"is_root_device":false,"path_on_host":"/d/image"}
-            /drives/disk1 {"cache_type":"Writeback","drive_id":"disk1","is_read_only":false,"is_root_device":false,"path_on_host":"/d/\"work\""}
+            /metrics {"metrics_path":"/s/metrics"}
+            /machine-config {"vcpu_count":2,"mem_size_mib":512}
+            /boot-source {"kernel_image_path":"/k/vmlinux","initrd_path":"/k/initramfs","boot_args":"console=ttyS0 panic=-1 quiet 8250.nr_uarts=1 raid=noautodetect no_timer_check cryptomgr.notests random.trust_cpu=on reboot=k pci=off i8042.noaux i8042.nomux i8042.dumbkbd act=wait"}
+            /drives/disk0 {"drive_id":"disk0","path_on_host":"/d/image","is_root_device":false,"is_read_only":true,"cache_type":"Writeback","rate_limiter":{"bandwidth":{"size":52428800,"refill_time":1000},"ops":{"size":500,"refill_time":1000}}}
+            /drives/disk1 {"drive_id":"disk1","path_on_host":"/d/\"work\"","is_root_device":false,"is_read_only":false,"cache_type":"Writeback","rate_limiter":{"bandwidth":{"size":52428800,"refill_time":1000},"ops":{"size":500,"refill_time":1000}}}
             /vsock {"guest_cid":3,"uds_path":"/r/agent.sock"}
             /entropy {}
+            /balloon {"amount_mib":0,"deflate_on_oom":true,"stats_polling_interval_s":5}
             /actions {"action_type":"InstanceStart"}
         "##);
         let args: Vec<_> = args(&config).into_iter().map(|arg| arg.into_string().unwrap()).collect();

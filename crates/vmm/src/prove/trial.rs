@@ -7,6 +7,7 @@ use crate::console::{self, Ending};
 use crate::launch::{LaunchError, launch_within};
 use crate::process::Vmm;
 use crate::scan::scan;
+use banger_model::spec::DiskLimits;
 use banger_model::wire::hello::{Greeting, Hunt, VERSION};
 use banger_model::{ByteSize, VmId};
 use std::io;
@@ -78,10 +79,12 @@ fn config(engine: Engine, binary: Binary, setup: &ProofSetup, folder: &Path) -> 
         kernel: setup.kernel.clone(),
         kernel_args: Vec::new(),
         disks: Vec::new(),
+        disk_limits: DiskLimits::default(),
         net: None,
         runtime_dir: folder.into(),
         console_log: folder.join("console.log"),
         vmm_log: folder.join("vmm.log"),
+        metrics: folder.join("metrics.json"),
         record: folder.join("vmm.json"),
     })
 }

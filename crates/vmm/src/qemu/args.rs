@@ -3,9 +3,10 @@
 //! Every value that came from outside is either an argument of its own or inside JSON; the few options that know neither
 //! get their commas doubled, as QEMU wants it.
 
-use crate::config::{Engine, VmmConfig};
+use crate::config::{Disk, Engine, VmmConfig, disk_id};
 use crate::kernel_line::kernel_line;
 use crate::tsc::TscFacts;
+use banger_model::spec::DiskLimits;
 use banger_model::wire::guest::AGENT_PORT_NAME;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
@@ -14,6 +15,11 @@ use std::path::Path;
 
 /// The prefix of a VM's `-name`, by which its process is found again.
 pub(crate) const NAME_PREFIX: &str = "banger-";
+
+/// Through it the guest takes memory back before it would have to kill a process, gives back to the host what it does not
+/// use, and tells how much it uses, as often as under Firecracker.
+const BALLOON: &str =
+    "virtio-balloon-device,id=balloon,deflate-on-oom=on,free-page-reporting=on,guest-stats-polling-interval=5";
 
 /// QEMU's arguments for this VM. `clock` is told to the guest where QEMU translates; with KVM the guest has KVM's clock. `net` is
 /// the number under which it inherits the stream to the VM's network.
@@ -43,11 +49,15 @@ pub fn args(config: &VmmConfig, clock: TscFacts, net: Option<RawFd>) -> Vec<OsSt
     args.pair("-chardev", option("socket,id=agent,path=", &config.agent_socket(), listen));
     args.pair("-device", format!("virtserialport,chardev=agent,name={AGENT_PORT_NAME}"));
     args.pair("-device", "virtio-rng-device");
+    args.pair("-device", BALLOON);
 
     for (index, disk) in config.disks.iter().enumerate() {
-        args.pair("-blockdev", block_device(index, &disk.path, disk.read_only));
+        if let Some(limits) = throttle_group(index, config.disk_limits) {
+            args.pair("-object", limits);
+        }
+        args.pair("-blockdev", block_device(index, disk, config.disk_limits));
         // A full disk of the host is an error in the guest; left to itself QEMU stops the guest, and nobody knows why.
-        args.pair("-device", format!("virtio-blk-device,drive=disk{index},werror=report,rerror=report"));
+        args.pair("-device", format!("virtio-blk-device,drive={},werror=report,rerror=report", disk_id(index)));
     }
     if let (Some(attachment), Some(net)) = (&config.net, net) {
         args.pair("-netdev", format!("stream,id=net,server=off,addr.type=fd,addr.str={net}"));
@@ -68,15 +78,27 @@ fn kernel_command_line(config: &VmmConfig, clock: TscFacts) -> String {
     kernel_line(&translated, config)
 }
 
+/// How fast a disk may be used. Each has a group of its own, as Firecracker's have.
+fn throttle_group(index: usize, limits: DiskLimits) -> Option<String> {
+    let bandwidth = limits.bandwidth.map(|bytes| format!(",x-bps-total={}", bytes.0));
+    let iops = limits.iops.map(|iops| format!(",x-iops-total={iops}"));
+    let all: String = bandwidth.into_iter().chain(iops).collect();
+    (!all.is_empty()).then(|| format!("throttle-group,id=limit{index}{all}"))
+}
+
 /// A raw file through the host's page cache, so that VMs share what they read. QEMU's own locks let any number of VMs
 /// open a file read-only and refuse a second writer. Blocks that the guest trims are given back to the host.
-fn block_device(index: usize, path: &Path, read_only: bool) -> OsString {
-    let mut json = format!(
-        "{{\"driver\":\"raw\",\"node-name\":\"disk{index}\",\"read-only\":{read_only},\"discard\":\"unmap\",\
-         \"file\":{{\"driver\":\"file\",\"read-only\":{read_only},\"discard\":\"unmap\",\"filename\":\""
-    )
-    .into_bytes();
-    for byte in path.as_os_str().as_bytes() {
+fn block_device(index: usize, disk: &Disk, limits: DiskLimits) -> OsString {
+    let (id, read_only) = (disk_id(index), disk.read_only);
+    let common = format!("\"read-only\":{read_only},\"discard\":\"unmap\"");
+    // Each layer of drivers has the next as its `file`.
+    let throttle = match limits.is_none() {
+        true => String::new(),
+        false => format!("\"driver\":\"throttle\",\"throttle-group\":\"limit{index}\",{common},\"file\":{{"),
+    };
+    let mut json = format!("{{\"node-name\":\"{id}\",{throttle}\"driver\":\"raw\",{common},").into_bytes();
+    json.extend(format!("\"file\":{{\"driver\":\"file\",{common},\"filename\":\"").bytes());
+    for byte in disk.path.as_os_str().as_bytes() {
         match byte {
             b'"' | b'\\' => json.extend([b'\\', *byte]),
             0..0x20 => json.extend(format!("\\u{byte:04x}").bytes()),
@@ -84,6 +106,7 @@ fn block_device(index: usize, path: &Path, read_only: bool) -> OsString {
         }
     }
     json.extend(b"\"}}");
+    json.extend((!limits.is_none()).then_some(b'}'));
     OsString::from_vec(json)
 }
 
@@ -119,7 +142,8 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Disk, MacAddr, NetAttachment, example};
+    use crate::config::{MacAddr, NetAttachment, example};
+    use banger_model::ByteSize;
 
     const CLOCK: TscFacts = TscFacts { khz: 2_596_148 };
 
@@ -159,12 +183,27 @@ mod tests {
             -chardev socket,id=agent,path=/r/agent.sock,server=on,wait=off
             -device virtserialport,chardev=agent,name=banger.agent
             -device virtio-rng-device
-            -blockdev {"driver":"raw","node-name":"disk0","read-only":true,"discard":"unmap","file":{"driver":"file","read-only":true,"discard":"unmap","filename":"/d/a,b\\\""}}
+            -device virtio-balloon-device,id=balloon,deflate-on-oom=on,free-page-reporting=on,guest-stats-polling-interval=5
+            -blockdev {"node-name":"disk0","driver":"raw","read-only":true,"discard":"unmap","file":{"driver":"file","read-only":true,"discard":"unmap","filename":"/d/a,b\\\""}}
             -device virtio-blk-device,drive=disk0,werror=report,rerror=report
-            -blockdev {"driver":"raw","node-name":"disk1","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}
+            -blockdev {"node-name":"disk1","driver":"raw","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}
             -device virtio-blk-device,drive=disk1,werror=report,rerror=report
             -netdev stream,id=net,server=off,addr.type=fd,addr.str=9
             -device virtio-net-device,netdev=net,mac=02:00:00:00:00:ab
+        "##);
+    }
+
+    #[test]
+    fn a_disk_with_limits_is_behind_a_throttle() {
+        let mut config = example(Engine::QemuTcg);
+        config.disks = vec![Disk { path: "/d/w".into(), read_only: false }];
+        config.disk_limits = DiskLimits { bandwidth: Some(ByteSize::mib(50)), iops: Some(500) };
+        let line = line(&config);
+        let disks: Vec<_> = line.lines().filter(|line| line.contains("disk0") || line.contains("limit0")).collect();
+        insta::assert_snapshot!(disks.join("\n"), @r##"
+            -object throttle-group,id=limit0,x-bps-total=52428800,x-iops-total=500
+            -blockdev {"node-name":"disk0","driver":"throttle","throttle-group":"limit0","read-only":false,"discard":"unmap","file":{"driver":"raw","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}}
+            -device virtio-blk-device,drive=disk0,werror=report,rerror=report
         "##);
     }
 

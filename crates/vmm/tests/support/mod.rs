@@ -4,7 +4,7 @@
 
 mod vmlinux;
 
-use banger_model::spec::VmmKind;
+use banger_model::spec::{DiskLimits, VmmKind};
 use banger_model::{ByteSize, VmId};
 use banger_vmm::binary::{Binary, discover};
 use banger_vmm::{Disk, Engine, Exit, Kernel, Vmm, VmmConfig};
@@ -125,10 +125,12 @@ impl Place {
             },
             kernel_args: vec![format!("act={act}")],
             disks: Vec::new(),
+            disk_limits: DiskLimits::default(),
             net: None,
             runtime_dir: self.folder.clone(),
             console_log: self.path("console.log"),
             vmm_log: self.path("vmm.log"),
+            metrics: self.path("metrics.json"),
             record: self.path("vmm.json"),
         }
     }

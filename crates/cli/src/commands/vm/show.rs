@@ -9,7 +9,7 @@ use crate::{
 use banger_model::{
     VmName,
     api::vm::{BootEnd, EndReason, VmView},
-    spec::Accel,
+    spec::{Accel, DiskLimits},
 };
 use clap::Args;
 
@@ -53,6 +53,7 @@ fn render(vm: &VmView, now_ms: u64, style: Style) -> String {
     facts.add("vcpu", vm.spec.vcpu);
     facts.add("memory", vm.spec.memory);
     facts.add("disk", vm.spec.disk);
+    facts.add("disk limits", limits(&vm.spec.limits));
     facts.add("network", vm.spec.net);
     facts.add("created", age::ago(vm.created_ms, now_ms));
     facts.add("boots", vm.boots);
@@ -81,6 +82,12 @@ fn render(vm: &VmView, now_ms: u64, style: Style) -> String {
     facts.render(style)
 }
 
+fn limits(limits: &DiskLimits) -> String {
+    let bandwidth = limits.bandwidth.map(|bytes| format!("{bytes} a second"));
+    let iops = limits.iops.map(|iops| format!("{iops} operations a second"));
+    bandwidth.into_iter().chain(iops).collect::<Vec<_>>().join(", ")
+}
+
 fn ended(end: &BootEnd, now_ms: u64) -> String {
     let ago = age::ago(end.at_ms, now_ms);
     match &end.reason {
@@ -99,7 +106,7 @@ pub(super) mod tests {
     use banger_model::{
         ByteSize, Digest, OpId, VmId,
         api::vm::{OpenOp, RunningVm},
-        spec::{NetMode, VmSpec, VmmChoice, VmmKind},
+        spec::{DiskLimits, NetMode, VmSpec, VmmChoice, VmmKind},
         vm::{Status, Verb},
     };
 
@@ -118,6 +125,7 @@ pub(super) mod tests {
                 kernel_digest: Digest::from_bytes([2; 32]),
                 vmm: VmmChoice::Auto,
                 net: NetMode::User,
+                limits: DiskLimits { bandwidth: Some(ByteSize::mib(50)), iops: Some(500) },
             },
             created_ms: 1_700_000_000_000,
             boots: 2,

@@ -82,11 +82,13 @@ pub(super) async fn config(
             disk(&places.file(vm.id, VmFile::Layer), false),
             disk(&places.file(vm.id, VmFile::WorkDisk), false),
         ],
+        disk_limits: vm.spec.limits,
         net: (vm.spec.net == NetMode::User)
             .then(|| NetAttachment { socket: places.net_socket(vm.id), mac: MacAddr::of(vm.id) }),
         runtime_dir: places.runtime(vm.id),
         console_log: places.console(vm.id, vm.boots),
         vmm_log: places.file(vm.id, VmFile::VmmLog),
+        metrics: places.file(vm.id, VmFile::Metrics),
         record: places.file(vm.id, VmFile::VmmRecord),
     })
 }
