@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 
 /// The modules that a guest needs before it has its root: the virtual machine's devices, and the overlay. What they depend
 /// on comes along; what the kernel has built in is left out.
-pub(crate) const BOOT_MODULES: [&str; 13] = [
+pub(crate) const BOOT_MODULES: [&str; 14] = [
     "virtio",
     "virtio_ring",
     "virtio_mmio",
@@ -31,6 +31,7 @@ pub(crate) const BOOT_MODULES: [&str; 13] = [
     "virtio_net",
     "virtio_console",
     "virtio_rng",
+    "virtio_balloon",
     "vsock",
     "vmw_vsock_virtio_transport_common",
     "vmw_vsock_virtio_transport",
