@@ -86,6 +86,8 @@ impl Scene {
                 hz: 250,
             },
             kernel_args: Vec::new(),
+            disk_limits: Default::default(),
+            metrics: path("state/metrics.json"),
             disks: vec![
                 Disk { path: path("images/image"), read_only: true },
                 Disk { path: path("state/layer"), read_only: false },

@@ -65,6 +65,9 @@ pub(super) fn of(config: &VmmConfig, interpreters: &[PathBuf]) -> Vec<Grant> {
     }
     grant(&config.console_log, Access::Write);
     grant(&config.vmm_log, Access::Write);
+    if config.engine.kind() == VmmKind::Firecracker {
+        grant(&config.metrics, Access::Write);
+    }
     grant(&config.runtime_dir, Access::Sockets);
 
     if config.engine.accel() == Accel::Kvm {
@@ -106,6 +109,7 @@ mod tests {
         Device /d/layer
         Write /s/console
         Write /s/log
+        Write /s/metrics
         Sockets /r
         Device /dev/kvm
         Write /dev/null
