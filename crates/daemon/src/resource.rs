@@ -13,6 +13,8 @@ pub(crate) enum Resource {
     WorkDisk,
     /// The writable layer over the image, in the VM's folder.
     Layer,
+    /// The control group of its processes, where there are such.
+    Group,
     /// The VM's folder for sockets, below the runtime folder.
     Sockets,
     /// The process that is the VM's network, when it has one.
@@ -22,9 +24,10 @@ pub(crate) enum Resource {
 }
 
 /// What a VM owns, in the order in which it is built up, each with the lowest target that needs it.
-pub(crate) const ORDER: [(Resource, Target); 5] = [
+pub(crate) const ORDER: [(Resource, Target); 6] = [
     (Resource::WorkDisk, Target::Stopped),
     (Resource::Layer, Target::Stopped),
+    (Resource::Group, Target::Running),
     (Resource::Sockets, Target::Running),
     (Resource::UserNet, Target::Running),
     (Resource::Vmm, Target::Running),
@@ -45,6 +48,7 @@ impl fmt::Display for Resource {
         f.pad(match self {
             Self::WorkDisk => "work disk",
             Self::Layer => "writable layer",
+            Self::Group => "control group",
             Self::Sockets => "socket folder",
             Self::UserNet => "user-mode network",
             Self::Vmm => "VMM",

@@ -65,6 +65,16 @@ pub fn boot_of_console(name: &str) -> Option<u32> {
     number.parse().ok().filter(|boot: &u32| boot.to_string() == number)
 }
 
+/// The VM's control group, below the daemon's.
+pub fn control_group(id: VmId) -> String {
+    format!("vm-{id}")
+}
+
+/// The VM whose control group has that name, if it is one of ours.
+pub fn vm_of_control_group(name: &str) -> Option<VmId> {
+    name.strip_prefix("vm-")?.parse().ok()
+}
+
 /// The VM whose folder this is, if the name is one of ours.
 pub fn vm_of_folder(name: &str) -> Option<VmId> {
     name.parse().ok()
@@ -87,6 +97,14 @@ mod tests {
         for other in ["console.log", "console.x.log", "console.07.log", "console.+7.log", "vmm.log"] {
             assert_eq!(boot_of_console(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn control_groups_trace_back_to_their_vm() {
+        let id = VmId::from_entropy([7; 16]);
+        assert_eq!(vm_of_control_group(&control_group(id)), Some(id));
+        assert_eq!(vm_of_control_group("daemon"), None);
+        assert_eq!(vm_of_control_group(id.as_str()), None);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct CompanionConfig {
     pub log: PathBuf,
     /// Where its identity is kept while it runs.
     pub record: PathBuf,
+    /// The control group that it is put into before it runs, an existing folder.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// A companion that was not started. No process is left behind.
@@ -106,6 +108,7 @@ fn spawn(config: &CompanionConfig) -> Result<Spawned, CompanionError> {
         inherited: None,
         confinement: Confinement::of_companion(),
         record: &config.record,
+        cgroup: config.cgroup.as_deref(),
     };
     let (vm, binary) = (config.vm, config.program.clone());
     let (record, pidfd) = spawn::spawn(plan, |identity| CompanionRecord { identity, vm, binary })?;

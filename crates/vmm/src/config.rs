@@ -101,6 +101,9 @@ pub struct VmmConfig {
     pub metrics: PathBuf,
     /// Where the identity of the process is kept while it runs.
     pub record: PathBuf,
+    /// The control group that it is put into before it runs, an existing folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
 }
 
 /// The files a guest boots from. At least one form of the kernel must be there.
@@ -330,6 +333,7 @@ pub(crate) fn example(engine: Engine) -> VmmConfig {
         vmm_log: "/s/log".into(),
         metrics: "/s/metrics".into(),
         record: "/s/record".into(),
+        cgroup: None,
     }
 }
 

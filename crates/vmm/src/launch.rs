@@ -159,6 +159,7 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
         inherited: net,
         confinement: Confinement::of_vmm(config),
         record: &config.record,
+        cgroup: config.cgroup.as_deref(),
     };
     let described = |identity| VmmRecord {
         identity,

@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::confine::{ConfineError, Confinement, Ready};
+use crate::confine::{ConfineError, Confinement, Ready, cgroup};
 use crate::pidfd::PidFd;
 use crate::record::{Identity, Record, RecordError};
 use rustix::io::Errno;
@@ -34,6 +34,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) confinement: Confinement,
     /// Where the record goes.
     pub(crate) record: &'a Path,
+    /// The control group that it is to be in.
+    pub(crate) cgroup: Option<&'a Path>,
 }
 
 /// A process that was not started.
@@ -54,6 +56,14 @@ pub enum SpawnError {
         program: PathBuf,
         /// Why.
         source: ConfineError,
+    },
+    /// It was not let go, as its control group did not take it.
+    #[error("cannot put {} into its control group", program.display())]
+    Group {
+        /// The program's file.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// It was not let go on, as nothing would have led to it.
     #[error(transparent)]
@@ -86,7 +96,13 @@ pub(crate) fn spawn<R: Record + Send>(
 
     std::thread::scope(|scope| {
         let path = plan.record;
-        let keeper = scope.spawn(move || admit(ours, path, describe));
+        let enrol = |pid| match plan.cgroup {
+            Some(group) => {
+                cgroup::place(group, pid).map_err(|source| SpawnError::Group { program: program.into(), source })
+            }
+            None => Ok(()),
+        };
+        let keeper = scope.spawn(move || admit(ours, path, enrol, describe));
         // Returns once the child has become the program, or failed to.
         let spawned = command.spawn().map_err(failed);
         // The command holds our copy of the child's end: the keeper must see the end of a child that is gone.
@@ -94,8 +110,11 @@ pub(crate) fn spawn<R: Record + Send>(
         let admitted = keeper.join().unwrap_or_else(|_| Err(failed(Errno::CHILD.into())));
         match (spawned, admitted) {
             (Ok(_), Ok(Some(process))) => Ok(process),
-            // It was refused because the record could not be written; that is the cause.
-            (_, Err(cause)) => Err(cause),
+            // It was refused because it could not be recorded or enrolled; that is the cause.
+            (_, Err(cause)) => {
+                let _ = std::fs::remove_file(path);
+                Err(cause)
+            }
             (Err(cause), Ok(_)) => {
                 // Best effort: a record of a process that never was proves nothing and is dropped by whoever reads it.
                 let _ = std::fs::remove_file(path);
@@ -106,10 +125,11 @@ pub(crate) fn spawn<R: Record + Send>(
     })
 }
 
-/// The parent's half: learns who waits at the gate, writes it down, opens. None when nobody came.
+/// The parent's half: learns who waits at the gate, writes it down, puts it where it belongs, opens. None when nobody came.
 fn admit<R: Record>(
     mut gate: UnixStream,
     path: &Path,
+    enrol: impl FnOnce(i32) -> Result<(), SpawnError>,
     describe: impl FnOnce(Identity) -> R,
 ) -> Result<Option<(R, PidFd)>, SpawnError> {
     let mut pid = [0; 4];
@@ -124,11 +144,12 @@ fn admit<R: Record>(
         let pidfd = PidFd::open(pid).map_err(process)?.ok_or_else(gone)?;
         let record = describe(Identity::of(pid).map_err(process)?);
         record.write(path)?;
-        Ok::<_, RecordError>((record, pidfd))
+        enrol(number)?;
+        Ok::<_, SpawnError>((record, pidfd))
     })();
     // If nobody reads this any more, the child has died, and its exit will tell.
     let _ = gate.write_all(&[if written.is_ok() { GO } else { STOP }]);
-    Ok(Some(written?))
+    written.map(Some)
 }
 
 /// The child's half, between fork and exec.

@@ -22,6 +22,7 @@ fn companion(place: &Place, script: &str) -> CompanionConfig {
             .collect(),
         log: place.path("companion.log"),
         record: place.path("companion.json"),
+        cgroup: None,
     }
 }
 

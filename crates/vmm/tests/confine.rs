@@ -97,6 +97,7 @@ impl Scene {
             console_log: path("state/console.log"),
             vmm_log: path("state/vmm.log"),
             record: path("state/vmm.json"),
+            cgroup: None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) async fn look(app: &App, found: &mut (dyn FnMut(Check) + Send)) {
     found(system::memory(app));
     found(system::kvm());
     found(confinement::walls());
+    found(confinement::limits(app));
     programs::vmms(app).await.into_iter().for_each(&mut *found);
     programs::beside().into_iter().for_each(&mut *found);
     found(passt::network(app).await);

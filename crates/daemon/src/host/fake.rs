@@ -188,14 +188,16 @@ impl Machine {
                 assert!(vm.boot.is_some(), "a VMM is started for a boot on record");
                 let net = vm.spec.net == NetMode::None || there(&[Resource::UserNet]);
                 assert!(
-                    net && there(&[Resource::WorkDisk, Resource::Layer, Resource::Sockets]),
+                    net && there(&[Resource::WorkDisk, Resource::Layer, Resource::Group, Resource::Sockets]),
                     "{:?}",
                     self.resources
                 );
                 (self.alive, self.answers, self.end) = (true, false, None);
             }
-            Resource::UserNet => assert!(there(&[Resource::Sockets]), "a network has a socket"),
-            Resource::WorkDisk | Resource::Layer | Resource::Sockets => {}
+            Resource::UserNet => {
+                assert!(there(&[Resource::Group, Resource::Sockets]), "a network has a socket and is limited");
+            }
+            Resource::WorkDisk | Resource::Layer | Resource::Group | Resource::Sockets => {}
         }
         match self.resources.insert(resource) {
             true => Ok(Change::Changed),
@@ -209,7 +211,7 @@ impl Machine {
                 self.alive = false;
                 self.end.get_or_insert(EndReason::Lost);
             }
-            Resource::WorkDisk | Resource::Layer | Resource::Sockets if self.alive => {
+            Resource::WorkDisk | Resource::Layer | Resource::Group | Resource::Sockets if self.alive => {
                 let source = std::io::ErrorKind::ResourceBusy.into();
                 return Err(HostError::File { resource, path: PathBuf::from("busy"), source });
             }
@@ -348,6 +350,10 @@ impl Host for FakeHost {
     fn console(&self, id: VmId, boot: u32) -> PathBuf {
         let folder = self.world.consoles.get().cloned().unwrap_or_else(|| PathBuf::from("/nowhere"));
         folder.join(format!("{id}.{boot}"))
+    }
+
+    fn groups(&self) -> Result<&Groups, &NoGroups> {
+        Err(&NoGroups::NoTree)
     }
 
     fn user_net(&self) -> Result<(), NoUserNet> {

@@ -16,6 +16,7 @@ use crate::{
 };
 use banger_image::{DiskError, image::ImageError, initramfs::InitramfsError, kernel::KernelError};
 use banger_model::{VmId, api::vm::EndReason, vm::Observed, wire::guest::GuestFacts};
+use banger_vmm::confine::cgroup::{Groups, NoGroups};
 use banger_vmm::{BinaryError, CompanionError, KillError, LaunchError, WatchError};
 use futures_util::future::BoxFuture;
 use std::{
@@ -164,6 +165,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// The console of a boot of the VM; the file may not be there yet.
     fn console(&self, id: VmId, boot: u32) -> PathBuf;
+
+    /// The control groups of VMs, or why there are none.
+    fn groups(&self) -> Result<&Groups, &NoGroups>;
 
     /// Whether user-mode networks can be had, and what is missing if not.
     fn user_net(&self) -> Result<(), NoUserNet>;

@@ -91,7 +91,7 @@ async fn whatever_goes_wrong_the_next_look_settles_it() {
             }
         }
     }
-    assert_eq!(cases.len(), 4 * (2 + 6 + 4 + 3 + 10 + 5 + 5));
+    assert_eq!(cases.len(), 4 * (2 + 7 + 5 + 4 + 12 + 6 + 6));
     cases.join_all().await;
 }
 
@@ -112,6 +112,6 @@ async fn what_goes_wrong_on_the_way_back_is_settled_too() {
             }
         }
     }
-    assert_eq!(cases.len(), 4 * (5 + 3));
+    assert_eq!(cases.len(), 4 * (6 + 4));
     cases.join_all().await;
 }

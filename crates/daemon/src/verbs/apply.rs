@@ -46,7 +46,8 @@ pub(crate) async fn down(host: &dyn Host, id: VmId, target: Target) -> Vec<LeftO
 
 fn stage_of(resource: Resource) -> Stage {
     match resource {
-        Resource::WorkDisk | Resource::Layer => Stage::Disks,
+        // Making a control group is not worth a word of its own.
+        Resource::WorkDisk | Resource::Layer | Resource::Group => Stage::Disks,
         Resource::Sockets | Resource::UserNet => Stage::Network,
         Resource::Vmm => Stage::Vmm,
     }

@@ -11,11 +11,15 @@
 //! - *seccomp*: what Landlock does not see: connecting to sockets by their path, changing files' modes and owners, new
 //!   processes, the System V objects and keys that all processes of a user share, signals on kernels whose Landlock lets them pass.
 //! - *no capabilities*, also when root starts it.
+//!
+//! How much it may take is limited by [`limits`], and by its control group ([`cgroup`]) where the user has such.
 
 pub(crate) mod calls;
+pub mod cgroup;
 mod enter;
 mod filter;
 mod grants;
+pub mod group_limits;
 pub(crate) mod limits;
 mod program;
 mod rules;

@@ -86,6 +86,7 @@ fn config(engine: Engine, binary: Binary, setup: &ProofSetup, folder: &Path) -> 
         vmm_log: folder.join("vmm.log"),
         metrics: folder.join("metrics.json"),
         record: folder.join("vmm.json"),
+        cgroup: None,
     })
 }
 

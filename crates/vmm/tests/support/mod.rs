@@ -132,6 +132,7 @@ impl Place {
             vmm_log: self.path("vmm.log"),
             metrics: self.path("metrics.json"),
             record: self.path("vmm.json"),
+            cgroup: None,
         }
     }
 

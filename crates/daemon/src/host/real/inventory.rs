@@ -24,6 +24,7 @@ impl RealHost {
         let resources = [
             (Resource::WorkDisk, there(VmFile::WorkDisk)),
             (Resource::Layer, there(VmFile::Layer)),
+            (Resource::Group, self.group(id).is_some_and(|group| group.exists())),
             (Resource::Sockets, self.places.runtime(id).exists()),
             (Resource::UserNet, there(VmFile::UserNetRecord)),
             (Resource::Vmm, vmm_alive || recorded),
@@ -34,10 +35,10 @@ impl RealHost {
         }
     }
 
-    /// Every VM that left a trace: a folder, or a process.
+    /// Every VM that left a trace: a folder, a control group, or a process.
     pub(super) async fn everything(&self) -> Result<Inventory, HostError> {
         let (vms, sockets, filter) = (self.places.vms.clone(), self.places.sockets.clone(), self.filter.clone());
-        let ids = task(move || {
+        let mut ids = task(move || {
             let mut ids = folders(&vms)?;
             ids.extend(folders(&sockets)?);
             let processes = |source| HostError::Processes { source };
@@ -47,6 +48,7 @@ impl RealHost {
             Ok(ids)
         })
         .await?;
+        ids.extend(self.grouped()?);
         Ok(ids.into_iter().map(|id| (id, self.present(id))).collect())
     }
 }

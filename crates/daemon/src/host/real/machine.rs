@@ -90,6 +90,7 @@ pub(super) async fn config(
         vmm_log: places.file(vm.id, VmFile::VmmLog),
         metrics: places.file(vm.id, VmFile::Metrics),
         record: places.file(vm.id, VmFile::VmmRecord),
+        cgroup: None,
     })
 }
 

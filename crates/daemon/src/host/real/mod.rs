@@ -6,6 +6,7 @@
 mod boot;
 mod choose;
 mod disks;
+mod groups;
 mod held;
 mod inventory;
 mod machine;
@@ -23,6 +24,7 @@ use crate::{
     resource::Resource,
 };
 use banger_model::{VmId, api::vm::EndReason, host_name::VmFile, paths::Paths, spec::NetMode, wire::guest::GuestFacts};
+use banger_vmm::confine::cgroup::{Groups, NoGroups};
 use banger_vmm::record::{CompanionRecord, VmmRecord};
 use futures_util::future::BoxFuture;
 use held::Held;
@@ -41,10 +43,11 @@ pub(crate) struct RealHost {
     vmms: Held<VmmRecord>,
     usernets: Held<CompanionRecord>,
     sessions: Sessions,
+    groups: Result<Groups, NoGroups>,
 }
 
 impl RealHost {
-    /// `filter` is the program that filters user-mode networks.
+    /// `filter` is the program that filters user-mode networks. Takes possession of this process's control group, if that can be.
     pub(crate) fn new(paths: &Paths, boot_files: BootFiles, config: ConfigFile, filter: PathBuf) -> Self {
         Self {
             places: Places::of(paths),
@@ -54,6 +57,7 @@ impl RealHost {
             vmms: Held::new(Resource::Vmm),
             usernets: Held::new(Resource::UserNet),
             sessions: Sessions::default(),
+            groups: groups::take(),
         }
     }
 
@@ -61,6 +65,7 @@ impl RealHost {
         match resource {
             Resource::WorkDisk => disks::ensure_work(&self.places, &self.boot_files, vm).await,
             Resource::Layer => disks::ensure_layer(&self.places, vm).await,
+            Resource::Group => self.make_group(vm),
             Resource::Sockets => self.make_sockets(vm.id),
             Resource::UserNet => self.start_usernet(vm, cx).await,
             Resource::Vmm => self.start_vmm(vm).await,
@@ -82,8 +87,9 @@ impl RealHost {
             return Ok(Change::Unchanged);
         }
         let programs = self.net_programs()?;
-        let process =
-            usernet::start(&self.places, &programs, vm, cx).await.map_err(|source| HostError::UserNet { source })?;
+        let process = usernet::start(&self.places, &programs, vm, self.group(vm.id), cx)
+            .await
+            .map_err(|source| HostError::UserNet { source })?;
         self.usernets.hold(vm.id, process);
         Ok(Change::Changed)
     }
@@ -94,7 +100,8 @@ impl RealHost {
         }
         let kind = vm.boot.as_ref().ok_or(HostError::NoBoot)?.vmm;
         let program = machine::program(&self.config, kind, &machine::search_path()).await?;
-        let config = machine::config(&self.places, &self.boot_files, vm, program).await?;
+        let mut config = machine::config(&self.places, &self.boot_files, vm, program).await?;
+        config.cgroup = self.group(vm.id);
         machine::drop_old_consoles(&self.places, vm.id, vm.boots);
         let vmm = banger_vmm::launch(&config).await.map_err(|source| HostError::Launch { source })?;
         self.vmms.hold(vm.id, vmm);
@@ -106,6 +113,7 @@ impl RealHost {
         match resource {
             Resource::WorkDisk => disks::remove_work(&self.places, id).await,
             Resource::Layer => disks::remove_layer(&self.places, id).await,
+            Resource::Group => self.remove_group(id).await,
             Resource::Sockets => disks::remove_tree(Resource::Sockets, self.places.runtime(id)).await,
             Resource::UserNet => {
                 let record = self.places.file(id, VmFile::UserNetRecord);
@@ -181,6 +189,10 @@ impl Host for RealHost {
 
     fn console(&self, id: VmId, boot: u32) -> PathBuf {
         self.places.console(id, boot)
+    }
+
+    fn groups(&self) -> Result<&Groups, &NoGroups> {
+        self.groups.as_ref()
     }
 
     fn user_net(&self) -> Result<(), NoUserNet> {

@@ -56,9 +56,10 @@ pub(super) async fn start(
     places: &Places,
     programs: &NetPrograms,
     vm: &VmRow,
+    cgroup: Option<PathBuf>,
     cx: &OpCx,
 ) -> Result<Companion, CompanionError> {
-    Companion::start(&config(places, programs, vm, cx)).await
+    Companion::start(&CompanionConfig { cgroup, ..config(places, programs, vm, cx) }).await
 }
 
 fn config(places: &Places, programs: &NetPrograms, vm: &VmRow, cx: &OpCx) -> CompanionConfig {
@@ -78,6 +79,7 @@ fn config(places: &Places, programs: &NetPrograms, vm: &VmRow, cx: &OpCx) -> Com
         args: args.into_iter().flat_map(|(name, value)| [name.into(), value]).collect(),
         log: places.file(vm.id, VmFile::UserNetLog),
         record: places.file(vm.id, VmFile::UserNetRecord),
+        cgroup: None,
     }
 }
 
