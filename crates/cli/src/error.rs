@@ -114,6 +114,12 @@ pub(crate) enum UsageError {
         /// What was to be imported.
         image: String,
     },
+    /// An operation of which no log has a line.
+    #[error("nothing is logged of {op}")]
+    NothingLogged {
+        /// The operation.
+        op: OpId,
+    },
     /// A local path cannot be made absolute.
     #[error("cannot tell where {} is", path.display())]
     NoSuchPlace {
@@ -278,6 +284,9 @@ impl CliError {
                 format!("its log may tell why; `kill -9 {pid}` ends it, and VMs go on running")
             }
             Self::Exec(ExecError::Lost(_)) => "the daemon has gone or was stopped, and the command with it".into(),
+            Self::Usage(UsageError::NothingLogged { .. }) => {
+                "logs are bounded, and forget the oldest; `banger daemon status` names the daemon's".into()
+            }
             Self::Usage(UsageError::ImportNotLocal { image }) => format!("fetch it with `banger image pull {image}`"),
             Self::Usage(UsageError::TarFromTerminal) => "redirect standard input from a file or a pipe".into(),
             Self::Usage(UsageError::TarToTerminal) => "redirect standard output to a file or a pipe".into(),
@@ -413,8 +422,7 @@ fn hint(body: &ErrorBody) -> Option<String> {
         ErrorCode::VmmFailed | ErrorCode::BootFailed | ErrorCode::GuestPanic => logs(),
         ErrorCode::ShuttingDown => "try again in a moment".into(),
         ErrorCode::Internal => {
-            "this is a defect of banger: please report it with the daemon's log, which `banger daemon status` names"
-                .into()
+            format!("this is a defect of banger: please report it with what `banger debug {}` prints", body.op)
         }
         ErrorCode::BadRequest
         | ErrorCode::Guest

@@ -17,6 +17,7 @@ mod host;
 mod host_facts;
 mod leases;
 mod lifecycle;
+mod logbook;
 mod memory;
 mod op;
 mod prepare;

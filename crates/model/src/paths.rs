@@ -71,6 +71,11 @@ impl Paths {
     pub fn log(&self) -> PathBuf {
         self.state.join("bangerd.log")
     }
+
+    /// What [`Self::log`] becomes when it is full.
+    pub fn older_log(&self) -> PathBuf {
+        self.state.join("bangerd.log.1")
+    }
 }
 
 /// FNV-1a, 32 bits: tells a handful of folders apart; nothing depends on it being hard to invert.

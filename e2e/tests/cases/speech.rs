@@ -42,6 +42,31 @@ fn an_error_has_the_operations_id_which_the_daemons_log_has_too() {
 }
 
 #[test]
+fn debug_tells_what_every_process_logged_for_one_operation() {
+    let sandbox = Sandbox::new();
+    let create = sandbox.banger("vm create --name box --net user --json").run();
+    create.ok();
+    let start = sandbox.banger("vm start box --json").run();
+    start.ok();
+    let begun: serde_json::Value = serde_json::from_str(start.stdout.lines().next().unwrap()).unwrap();
+    let op = begun["op"].as_str().unwrap();
+    let log = sandbox.banger("debug").arg(op).run();
+    let lines: Vec<&str> = log.ok().lines().collect();
+    for wanted in ["bangerd: stage stage=Boot", "bangerd: operation succeeded", "banger-usernet "] {
+        assert!(lines.iter().any(|line| line.contains(wanted)), "no {wanted:?}: {log}");
+    }
+    assert!(lines.is_sorted(), "each line begins with its time: {log}");
+    let records = sandbox.banger("debug --json").arg(op).run().json();
+    assert_eq!(records["records"].as_array().unwrap().len(), lines.len());
+
+    let error = sandbox.banger("vm start nobody").run();
+    let failed = error.stderr.split("(op-").nth(1).unwrap().split(')').next().unwrap();
+    let told = sandbox.banger("debug").arg(format!("op-{failed}")).run();
+    assert!(told.ok().contains("there is no VM named nobody"), "{told}");
+    sandbox.banger("debug op-0000000000000000").run().fails_with(&["nothing is logged of op-0000000000000000"]);
+}
+
+#[test]
 fn a_pipe_that_breaks_is_no_error_worth_a_word() {
     let sandbox = Sandbox::empty();
     sandbox.banger("vm list").run().ok();

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 mod daemon;
+mod debug;
 mod doctor;
 mod image;
 mod kernel;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Daemon(daemon::Daemon),
     Doctor(doctor::DoctorArgs),
+    Debug(debug::DebugArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -74,6 +76,7 @@ pub(crate) async fn run(ui: &Ui, command: Command) -> Result<u8, CliError> {
         Command::Kernel(kernel) => kernel::run(&cx, kernel).await,
         Command::Daemon(daemon) => daemon::run(ui, daemon).await.map(|()| 0),
         Command::Doctor(args) => doctor::run(&cx, args).await,
+        Command::Debug(args) => debug::run(&cx, args).await.map(|()| 0),
         Command::Completions(args) => completions::run(ui, &args).map(|()| 0),
         Command::Man(args) => man::run(ui, args).map(|()| 0),
     }

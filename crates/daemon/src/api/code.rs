@@ -55,7 +55,7 @@ fn of_kind(failure: &Failure) -> ErrorCode {
         Failure::Ended { end: EndReason::Panicked { .. }, .. } => ErrorCode::GuestPanic,
         Failure::Ended { .. } | Failure::Lost { .. } | Failure::Copy { .. } => ErrorCode::Guest,
         Failure::ShuttingDown => ErrorCode::ShuttingDown,
-        Failure::Console { .. } | Failure::Db(_) => ErrorCode::Internal,
+        Failure::Console { .. } | Failure::Log { .. } | Failure::Db(_) => ErrorCode::Internal,
         Failure::Verb(error) => verb(error),
         Failure::Prepare(error) => prepare(error),
     }

@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     NeverBooted { vm: VmName },
     #[error("{vm} is not running: it is {status}")]
     NotRunning { vm: VmName, status: Status },
+    #[error("cannot read the log")]
+    Log { source: std::io::Error },
     #[error("cannot read the console of {vm}")]
     Console { vm: VmName, source: std::io::Error },
     /// The agent of a running VM.

@@ -66,6 +66,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(kernels::import))
         .routes(routes!(kernels::show, kernels::delete))
         .routes(routes!(operations::list))
-        .routes(routes!(operations::cancel));
+        .routes(routes!(operations::cancel))
+        .routes(routes!(operations::log));
     OpenApiRouter::with_openapi(openapi::Document::openapi()).nest(API_PREFIX, routes)
 }

@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::db::Db;
+use crate::logbook::Log;
 use banger_model::{
     api::vm::EndReason,
     spec::{Accel, NetMode, VmmKind},
@@ -345,6 +346,10 @@ impl Host for FakeHost {
                 warnings: Vec::new(),
             })
         })
+    }
+
+    fn logs(&self) -> Vec<Log> {
+        Vec::new()
     }
 
     fn console(&self, id: VmId, boot: u32) -> PathBuf {

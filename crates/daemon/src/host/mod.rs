@@ -11,6 +11,7 @@ use crate::{
     config::ConfigError,
     db::{BootRow, VmRow},
     guest::Session,
+    logbook::Log,
     op::{Cancelled, OpCx},
     resource::Resource,
 };
@@ -168,6 +169,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// The control groups of VMs, or why there are none.
     fn groups(&self) -> Result<&Groups, &NoGroups>;
+
+    /// The logs of processes that were started for VMs.
+    fn logs(&self) -> Vec<Log>;
 
     /// Whether user-mode networks can be had, and what is missing if not.
     fn user_net(&self) -> Result<(), NoUserNet>;

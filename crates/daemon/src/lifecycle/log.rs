@@ -2,8 +2,8 @@
 //!
 //! It is bounded: a full file becomes `bangerd.log.1`, in place of the one before.
 
+use banger_model::paths::Paths;
 use std::{
-    ffi::OsString,
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -19,14 +19,14 @@ const MOST: u64 = 8 << 20;
 const VARIABLE: &str = "BANGER_LOG";
 
 /// Begins to log. What panics is logged as well: nobody reads a daemon's standard error.
-pub(super) fn begin(path: &Path) -> io::Result<()> {
+pub(super) fn begin(paths: &Paths) -> io::Result<()> {
     let level = std::env::var(VARIABLE).ok().and_then(|word| word.parse().ok()).unwrap_or(LevelFilter::INFO);
     let records = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_writer(Rotating::open(path, MOST)?);
+        .with_writer(Rotating::open(paths.log(), paths.older_log(), MOST)?);
     // Libraries only when something is wrong.
     let wanted =
         Targets::new().with_target("bangerd", level).with_target("banger", level).with_default(LevelFilter::WARN);
@@ -45,6 +45,7 @@ pub(super) fn begin(path: &Path) -> io::Result<()> {
 /// A file that is renamed away when it is full.
 struct Rotating {
     path: PathBuf,
+    older: PathBuf,
     most: u64,
     open: Mutex<Open>,
 }
@@ -55,21 +56,16 @@ struct Open {
 }
 
 impl Rotating {
-    fn open(path: &Path, most: u64) -> io::Result<Self> {
-        Ok(Self { path: path.into(), most, open: Mutex::new(Open::at(path)?) })
-    }
-
-    fn older(&self) -> PathBuf {
-        let mut name = OsString::from(&self.path);
-        name.push(".1");
-        name.into()
+    fn open(path: PathBuf, older: PathBuf, most: u64) -> io::Result<Self> {
+        let open = Mutex::new(Open::at(&path)?);
+        Ok(Self { path, older, most, open })
     }
 
     fn write(&self, record: &[u8]) -> io::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let length = u64::try_from(record.len()).unwrap_or(u64::MAX);
         if open.size.saturating_add(length) > self.most && open.size > 0 {
-            std::fs::rename(&self.path, self.older())?;
+            std::fs::rename(&self.path, &self.older)?;
             *open = Open::at(&self.path)?;
         }
         open.size = open.size.saturating_add(length);
@@ -114,12 +110,12 @@ mod tests {
     #[test]
     fn a_full_file_makes_room_and_no_record_is_torn() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        let log = Rotating::open(&path, 100).unwrap();
+        let (path, older) = (folder.path().join("log"), folder.path().join("log.1"));
+        let log = Rotating::open(path.clone(), older.clone(), 100).unwrap();
         for n in 0..30 {
             log.write(format!("record number {n:03}\n").as_bytes()).unwrap();
         }
-        let (new, old) = (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(log.older()).unwrap());
+        let (new, old) = (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(older).unwrap());
         assert!(new.len() <= 100 && old.len() <= 100);
         assert!(new.ends_with("record number 029\n"));
         assert!(old.lines().chain(new.lines()).all(|line| line.len() == 17), "{old}{new}");

@@ -37,8 +37,7 @@ pub(crate) fn run(detached: bool) -> Result<(), StartError> {
     folders::ensure(&paths.state, "XDG_STATE_HOME")?;
     folders::ensure(&paths.runtime, "XDG_RUNTIME_DIR")?;
     let _instance = instance::claim(&paths.state)?;
-    let log = paths.log();
-    log::begin(&log).map_err(|source| StartError::Log { path: log, source })?;
+    log::begin(&paths).map_err(|source| StartError::Log { path: paths.log(), source })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)

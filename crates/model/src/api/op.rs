@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{ByteSize, OpId, VmName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One line of a running operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,4 +148,34 @@ pub struct OperationView {
 pub struct OperationList {
     /// Oldest first.
     pub operations: Vec<OperationView>,
+}
+
+/// What was logged for one operation, by whichever process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct OpLog {
+    /// In the order in which it happened.
+    pub records: Vec<LogRecord>,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct LogRecord {
+    /// RFC 3339, in UTC, with microseconds; empty for a line that has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub timestamp: String,
+    /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`; empty for a line that has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub level: String,
+    /// Whose line it is: `bangerd`, or `banger-usernet` and the VM's id.
+    #[serde(default)]
+    pub process: String,
+    /// What happened.
+    #[serde(default)]
+    pub message: String,
+    /// All else that the line says, by name.
+    #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schema(value_type = Object))]
+    pub fields: BTreeMap<String, serde_json::Value>,
 }

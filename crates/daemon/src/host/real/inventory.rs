@@ -54,7 +54,7 @@ impl RealHost {
 }
 
 /// The VMs that have a folder there. What is named otherwise is not ours.
-fn folders(root: &Path) -> Result<BTreeSet<VmId>, HostError> {
+pub(super) fn folders(root: &Path) -> Result<BTreeSet<VmId>, HostError> {
     let failed = |source| HostError::Folder { path: PathBuf::from(root), source };
     let entries = match fs::read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),

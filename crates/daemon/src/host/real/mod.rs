@@ -20,6 +20,7 @@ use crate::{
     config::ConfigFile,
     db::{BootRow, VmRow},
     guest::{Session, SessionError},
+    logbook::Log,
     op::OpCx,
     resource::Resource,
 };
@@ -193,6 +194,13 @@ impl Host for RealHost {
 
     fn groups(&self) -> Result<&Groups, &NoGroups> {
         self.groups.as_ref()
+    }
+
+    fn logs(&self) -> Vec<Log> {
+        // A folder that cannot be read now is told of by the inventory.
+        let vms = inventory::folders(&self.places.vms).unwrap_or_default();
+        let log = |id| Log { process: format!("banger-usernet {id}"), path: self.places.file(id, VmFile::UserNetLog) };
+        vms.into_iter().map(log).collect()
     }
 
     fn user_net(&self) -> Result<(), NoUserNet> {

@@ -164,3 +164,16 @@ async fn the_host_is_examined() {
     api.bench.assert_settled(&api.app).await;
     assert!(api.app.db.vms().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_log_of_an_operation_is_told() {
+    let api = Api::new();
+    let op = crate::clock::new_op();
+    let line = json!({ "timestamp": "2026-01-01T00:00:00Z", "message": "hello", "span": { "op": op } });
+    std::fs::write(api.app.paths.log(), format!("{line}\n")).unwrap();
+    let log = api.get(&format!("/v1/operations/{op}/log")).await.json();
+    assert_eq!((&log["records"][0]["message"], &log["records"][0]["process"]), (&json!("hello"), &json!("bangerd")));
+    let other = crate::clock::new_op();
+    assert_eq!(api.get(&format!("/v1/operations/{other}/log")).await.json(), json!({ "records": [] }));
+    api.get("/v1/operations/nonsense/log").await.error();
+}
