@@ -30,6 +30,7 @@ pub mod record;
 pub mod scan;
 mod socket;
 mod spawn;
+pub mod trim;
 pub mod tsc;
 
 pub use agent::AgentError;

@@ -5,6 +5,7 @@
 mod support;
 
 use banger_vmm::console::{self, Ending};
+use banger_vmm::trim;
 use banger_vmm::{Exit, LaunchError, Record, Vmm, VmmConfig, VmmRecord, launch, launch_within};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -178,6 +179,37 @@ async fn the_console_of_a_panic_says_so() {
     let vmm = launch(&place.qemu("poweroff").await).await.unwrap();
     exit_of(&vmm, &place).await;
     assert_eq!(console::ending(&config.console_log).unwrap(), Ending::PoweredOff, "{}", place.console());
+}
+
+#[tokio::test]
+async fn a_guest_that_prints_for_ever_does_not_fill_the_disk_and_a_reader_misses_nothing() {
+    use std::os::unix::fs::MetadataExt;
+    const MOST: u64 = 256 * 1024;
+    let place = Place::new();
+    let config = place.qemu("flood").await;
+    let vmm = launch(&config).await.unwrap();
+    place.console_says(&vmm, "guest: up").await;
+    let mut reader = trim::Reader::open(&config.console_log).unwrap();
+    let (mut seen, mut cut, start) = (Vec::new(), 0, std::time::Instant::now());
+    while cut < 2 {
+        assert!(start.elapsed() < BOUND && vmm.is_alive(), "{} bytes in {:?}", reader.position(), start.elapsed());
+        let before = std::fs::metadata(&config.console_log).unwrap().blocks() * 512;
+        if trim::trim(&config.console_log, MOST).unwrap() {
+            cut += 1;
+            let after = std::fs::metadata(&config.console_log).unwrap().blocks() * 512;
+            assert!(before > MOST && after < MOST, "{before} bytes, then {after}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        seen.extend(reader.next(1 << 20).unwrap());
+    }
+    vmm.kill_and_wait(BOUND).await.unwrap();
+    let seen = String::from_utf8(seen).unwrap();
+    let full = format!("guest: {}\r", "x".repeat(4000));
+    let lines: Vec<_> = seen.split('\n').filter(|line| line.starts_with("guest: xx")).collect();
+    let (_cut_off, whole) = lines.split_last().unwrap();
+    let torn = whole.iter().filter(|line| **line != full).count();
+    assert_eq!((torn, seen.contains('\0')), (0, false), "of {} lines", whole.len());
+    assert!(std::fs::metadata(&config.console_log).unwrap().len() > MOST * 3 / 2);
 }
 
 /// The processes that have the VM's id in their arguments.

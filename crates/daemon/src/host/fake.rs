@@ -361,6 +361,8 @@ impl Host for FakeHost {
         Err(&NoGroups::NoTree)
     }
 
+    fn trim(&self) {}
+
     fn user_net(&self) -> Result<(), NoUserNet> {
         Ok(())
     }

@@ -173,6 +173,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The logs of processes that were started for VMs.
     fn logs(&self) -> Vec<Log>;
 
+    /// Cuts what guests and their VMMs have written without end. Blocks, briefly.
+    fn trim(&self);
+
     /// Whether user-mode networks can be had, and what is missing if not.
     fn user_net(&self) -> Result<(), NoUserNet>;
 }

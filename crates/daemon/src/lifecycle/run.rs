@@ -20,6 +20,8 @@ const END_BOUND: Duration = Duration::from_secs(30);
 const ANSWER_BOUND: Duration = Duration::from_secs(2);
 /// How long after an operation its memory is given back.
 const TIDY_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether what guests write has grown too large.
+const TRIM_PERIOD: Duration = Duration::from_secs(1);
 /// Threads that run tasks. Everything slow has threads of its own.
 const WORKERS: usize = 2;
 /// Threads for files, SQLite and pulls. Each pull has one, and each pull that waits for another.
@@ -66,6 +68,7 @@ async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {
     announce(&path, detached);
     let looking = tokio::spawn(look_again(Arc::clone(&app)));
     let tidying = tokio::spawn(tidy_up(Arc::clone(&app)));
+    let trimming = tokio::spawn(trim(Arc::clone(&app)));
 
     tokio::select! {
         _ = term.recv() => tracing::info!("told to end by SIGTERM"),
@@ -80,6 +83,7 @@ async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {
     }
     looking.abort();
     tidying.abort();
+    trimming.abort();
     if timeout(ANSWER_BOUND, &mut server).await.is_err() {
         server.abort();
     }
@@ -123,6 +127,17 @@ async fn tidy_up(app: Arc<App>) {
         // What works without a pause would be slowed down for nothing.
         tokio::time::sleep(TIDY_PAUSE).await;
         let _ = tokio::task::spawn_blocking(memory::give_back).await;
+    }
+}
+
+/// Keeps what guests write within its bounds.
+async fn trim(app: Arc<App>) {
+    let mut tick = interval(TRIM_PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let host = Arc::clone(&app.host);
+        let _ = tokio::task::spawn_blocking(move || host.trim()).await;
     }
 }
 

@@ -40,7 +40,7 @@ pub fn args(config: &VmmConfig, clock: TscFacts, net: Option<RawFd>) -> Vec<OsSt
     }
     args.pair("-initrd", &config.kernel.initramfs).pair("-append", kernel_command_line(config, clock));
 
-    args.pair("-chardev", option("file,id=console,path=", &config.console_log, ""));
+    args.pair("-chardev", option("file,id=console,append=on,path=", &config.console_log, ""));
     args.pair("-serial", "chardev:console");
     let listen = ",server=on,wait=off";
     args.pair("-chardev", option("socket,id=control,path=", &config.control_socket(), listen));
@@ -175,7 +175,7 @@ mod tests {
             -kernel /k/vmlinux
             -initrd /k/initramfs
             -append console=ttyS0 panic=-1 quiet 8250.nr_uarts=1 raid=noautodetect no_timer_check cryptomgr.notests random.trust_cpu=on reboot=t mitigations=off nokaslr tsc=reliable tsc_early_khz=2596148 lpj=10384592 act=wait
-            -chardev file,id=console,path=/s/console
+            -chardev file,id=console,append=on,path=/s/console
             -serial chardev:console
             -chardev socket,id=control,path=/r/vmm.sock,server=on,wait=off
             -mon chardev=control,mode=control

@@ -13,7 +13,8 @@ use std::io::{IsTerminal, stdout};
 
 /// Print what a VM wrote on its console
 ///
-/// A terminal gets text and colours only; a file or pipe gets every byte.
+/// A terminal gets text and colours only; a file or pipe gets every byte. The consoles of the last five boots are kept, of
+/// each the last 4 to 8 MiB.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// Go on until this boot ends

@@ -1,5 +1,6 @@
-//! The console of a boot: the bytes that the guest wrote, as they are. Whoever shows them on a terminal must clean them
-//! first; nothing does so here, because a program that reads them wants all of them.
+//! The console of a boot: the bytes that the guest wrote, as they are, but for the beginning of one that has grown too large.
+//! Whoever shows them on a terminal must clean them first; nothing does so here, because a program that reads them wants all
+//! of them.
 
 mod changes;
 
@@ -16,12 +17,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use banger_model::{VmId, api::error::ErrorBody};
-use bytes::{Bytes, BytesMut};
+use banger_vmm::trim::Reader;
+use bytes::Bytes;
 use changes::Changes;
 use futures_util::stream;
 use serde::Deserialize;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{fs::File, io::AsyncReadExt};
+use tokio::task::spawn_blocking;
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -81,35 +83,35 @@ struct Console {
 impl Console {
     /// What is there now; a guest that goes on writing does not make it endless.
     async fn so_far(self) -> io::Result<Body> {
-        let file = match File::open(&self.path).await {
+        let reader = match open(self.path).await {
             // The VMM has not made it yet, or never did.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Body::empty()),
-            file => file?,
+            reader => reader?,
         };
-        let length = file.metadata().await?.len();
-        Ok(chunks(file.take(length)))
+        let end = reader.length()?;
+        Ok(Body::from_stream(stream::try_unfold(reader, move |reader| async move {
+            let left = usize::try_from(end.saturating_sub(reader.position())).unwrap_or(CHUNK);
+            let (reader, chunk) = read(reader, left.min(CHUNK)).await?;
+            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, reader)))
+        })))
     }
 
     /// What is there and what comes, until the boot has ended.
     async fn follow(self) -> io::Result<Body> {
-        let file = loop {
-            match File::open(&self.path).await {
+        let reader = loop {
+            match open(self.path.clone()).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match self.goes_on().await {
                     Some(_) => tokio::time::sleep(PAUSE).await,
                     None => return Ok(Body::empty()),
                 },
-                file => break file?,
+                reader => break reader?,
             }
         };
         let changes = Changes::of(&self.path)?;
-        let follow = Follow { console: self, file, changes, ended: false };
-        let lines = stream::unfold(Some(follow), |follow| async move {
-            let mut follow = follow?;
-            match follow.next().await {
-                Ok(Some(chunk)) => Some((Ok(chunk), Some(follow))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
-            }
+        let follow = Follow { console: self, changes, ended: false };
+        let lines = stream::try_unfold((follow, reader), |(mut follow, reader)| async move {
+            let (reader, chunk) = follow.next(reader).await?;
+            Ok::<_, io::Error>(chunk.map(|chunk| (chunk, (follow, reader))))
         });
         Ok(Body::from_stream(lines))
     }
@@ -129,42 +131,41 @@ impl Console {
     }
 }
 
-fn chunks(file: impl AsyncReadExt + Unpin + Send + 'static) -> Body {
-    Body::from_stream(stream::try_unfold(file, |mut file| async move {
-        let chunk = read(&mut file).await?;
-        Ok::<_, io::Error>(chunk.map(|chunk| (chunk, file)))
-    }))
+async fn open(path: PathBuf) -> io::Result<Reader> {
+    spawn_blocking(move || Reader::open(&path)).await?
 }
 
 /// The next bytes, or none at the end.
-async fn read(file: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Option<Bytes>> {
-    let mut chunk = BytesMut::with_capacity(CHUNK);
-    let n = file.read_buf(&mut chunk).await?;
-    Ok((n > 0).then(|| chunk.freeze()))
+async fn read(mut reader: Reader, most: usize) -> io::Result<(Reader, Option<Bytes>)> {
+    let (reader, chunk) = spawn_blocking(move || {
+        let chunk = reader.next(most);
+        (reader, chunk)
+    })
+    .await?;
+    let chunk = chunk?;
+    Ok((reader, (!chunk.is_empty()).then(|| chunk.into())))
 }
 
 struct Follow {
     console: Console,
-    file: File,
     changes: Changes,
     /// The boot has ended: what is there is all that will be.
     ended: bool,
 }
 
 impl Follow {
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+    async fn next(&mut self, mut reader: Reader) -> io::Result<(Reader, Option<Bytes>)> {
         loop {
-            if let Some(chunk) = read(&mut self.file).await? {
-                return Ok(Some(chunk));
-            }
-            if self.ended {
-                return Ok(None);
+            let (same, chunk) = read(reader, CHUNK).await?;
+            reader = same;
+            if chunk.is_some() || self.ended {
+                return Ok((reader, chunk));
             }
             tokio::select! {
                 biased;
                 changed = self.changes.wait() => changed?,
                 () = self.console.ended() => self.ended = true,
-                () = self.console.app.shutdown.cancelled() => return Ok(None),
+                () = self.console.app.shutdown.cancelled() => return Ok((reader, None)),
             }
         }
     }

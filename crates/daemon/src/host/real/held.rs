@@ -54,6 +54,11 @@ impl<R: Record> Held<R> {
         self.processes().get(&id).cloned()
     }
 
+    /// The VMs that have one, or had one until a moment ago.
+    pub(super) fn ids(&self) -> Vec<VmId> {
+        self.processes().keys().copied().collect()
+    }
+
     /// Ends the VM's process, and those that `strays` finds without a record, and removes the record.
     pub(super) async fn end(
         &self,

@@ -12,6 +12,7 @@ mod inventory;
 mod machine;
 mod places;
 mod sessions;
+mod trim;
 mod usernet;
 
 use super::{BootError, Change, ChooseError, Host, HostError, Inventory, NoUserNet, Present};
@@ -45,6 +46,7 @@ pub(crate) struct RealHost {
     usernets: Held<CompanionRecord>,
     sessions: Sessions,
     groups: Result<Groups, NoGroups>,
+    complaints: trim::Complaints,
 }
 
 impl RealHost {
@@ -59,6 +61,7 @@ impl RealHost {
             usernets: Held::new(Resource::UserNet),
             sessions: Sessions::default(),
             groups: groups::take(),
+            complaints: trim::Complaints::default(),
         }
     }
 
@@ -201,6 +204,10 @@ impl Host for RealHost {
         let vms = inventory::folders(&self.places.vms).unwrap_or_default();
         let log = |id| Log { process: format!("banger-usernet {id}"), path: self.places.file(id, VmFile::UserNetLog) };
         vms.into_iter().map(log).collect()
+    }
+
+    fn trim(&self) {
+        self.trim_all();
     }
 
     fn user_net(&self) -> Result<(), NoUserNet> {

@@ -30,6 +30,19 @@ async fn each_boot_has_its_console() {
 }
 
 #[tokio::test]
+async fn a_console_that_was_cut_begins_where_it_is_left() {
+    let api = Api::with_box().await;
+    let id = api.app.named(&name("box")).await.unwrap().id;
+    let path = api.bench.folder.path().join(format!("{id}.1"));
+    std::fs::write(&path, (0..100_000).map(|n| format!("line {n}\n")).collect::<String>()).unwrap();
+    assert!(banger_vmm::trim::trim(&path, 256 * 1024).unwrap());
+    let answer = api.get("/v1/vms/box/logs").await;
+    let text = answer.text();
+    assert!(text.ends_with("line 99998\nline 99999\n") && !text.contains('\0'), "{} bytes", text.len());
+    assert!((128 * 1024..512 * 1024).contains(&text.len()), "{} bytes", text.len());
+}
+
+#[tokio::test]
 async fn following_ends_with_the_boot() {
     let api = Api::with_box().await;
     let id = api.app.named(&name("box")).await.unwrap().id;
