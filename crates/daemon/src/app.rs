@@ -3,7 +3,7 @@
 use crate::{
     config::ConfigFile,
     db::{Db, DbError, OperationRow, VmRow},
-    host::Host,
+    host::{Host, Present},
     host_facts::HostFacts,
     leases::Leases,
     op::Operations,
@@ -16,14 +16,20 @@ use banger_model::{
     Digest, VmId, VmName,
     api::vm::{OpenOp, RunningVm, VmView},
     paths::Paths,
+    spec::NetMode,
     vm::{self, Denied, Status, Verb},
 };
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
+
+/// How long a network that was mended is left alone, whatever becomes of it. Tests cannot wait that long.
+const MEND_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10_000 });
 
 /// Everything that requests work with. One per process.
 pub(crate) struct App {
@@ -123,13 +129,18 @@ impl App {
 
     /// What the VM is doing.
     pub(crate) fn status(&self, vm: &VmRow) -> Status {
+        Self::status_of(vm, &self.host.observe(vm.id))
+    }
+
+    fn status_of(vm: &VmRow, present: &Present) -> Status {
         let open = vm.operation.as_ref().map(OperationRow::open);
-        vm::status(vm.target, open, self.host.observe(vm.id).observed())
+        vm::status(vm.target, open, present.observed())
     }
 
     /// The VM as clients see it.
     pub(crate) fn view(&self, vm: VmRow) -> VmView {
-        let status = self.status(&vm);
+        let present = self.host.observe(vm.id);
+        let status = Self::status_of(&vm, &present);
         let running = vm.boot.filter(|_| status == Status::Running).map(|boot| RunningVm {
             vmm: boot.vmm,
             accel: boot.accel,
@@ -138,6 +149,7 @@ impl App {
             started_ms: boot.started_ms,
             kernel_release: boot.kernel_release,
             boot_id: boot.boot_id,
+            offline: vm.spec.net == NetMode::User && !present.net_alive,
             warnings: boot.warnings,
         });
         VmView {
@@ -154,7 +166,7 @@ impl App {
         }
     }
 
-    /// Sees to a running VM's end: when its VMM has gone, the VM is reconciled.
+    /// Sees to a running VM: when its VMM or its network has gone, the VM is reconciled.
     pub(crate) fn watch(&self, id: VmId) {
         let Some(app) = self.this.upgrade() else { return };
         if !self.watched().insert(id) {
@@ -172,16 +184,38 @@ impl App {
     }
 
     async fn see_end(&self, id: VmId) {
-        if let Ok(vm) = self.row(id).await {
-            self.host.ended(&vm).await;
+        let mut mended = None;
+        loop {
+            let ended = match self.row(id).await {
+                Ok(vm) => tokio::select! {
+                    _ = self.host.ended(&vm) => true,
+                    () = self.network_breaks(&vm, mended) => false,
+                },
+                Err(_) => true,
+            };
+            // A verb that ends the VM holds the slot; whatever it leaves is looked at after it.
+            let slot = self.slots.lock(id).await;
+            if ended {
+                self.watched().remove(&id);
+            }
+            if let Err(error) = reconcile::one(self, id).await {
+                tracing::error!(vm = %id, error = &error as &dyn std::error::Error, "not reconciled");
+            }
+            drop(slot);
+            if ended {
+                return;
+            }
+            mended = Some(Instant::now());
         }
-        // A verb that ends the VM holds the slot; whatever it leaves is looked at after it.
-        let slot = self.slots.lock(id).await;
-        self.watched().remove(&id);
-        if let Err(error) = reconcile::one(self, id).await {
-            tracing::error!(vm = %id, error = &error as &dyn std::error::Error, "not reconciled");
+    }
+
+    /// Resolves when the VM's network is to be mended: at once the first time, then not before a pause, so that one which
+    /// always breaks down does not keep the host busy.
+    async fn network_breaks(&self, vm: &VmRow, mended: Option<Instant>) {
+        self.host.network_ended(vm).await;
+        if let Some(mended) = mended {
+            tokio::time::sleep_until(mended + MEND_PAUSE).await;
         }
-        drop(slot);
     }
 
     fn watched(&self) -> std::sync::MutexGuard<'_, HashSet<VmId>> {

@@ -17,10 +17,11 @@ pub(crate) enum Resource {
     Group,
     /// The VM's folder for sockets, below the runtime folder.
     Sockets,
-    /// The process that is the VM's network, when it has one.
-    UserNet,
     /// The process that runs the VM.
     Vmm,
+    /// The process that is the VM's network, when it has one. It connects to the VMM, so that a VMM which lost one can have
+    /// another.
+    UserNet,
 }
 
 /// What a VM owns, in the order in which it is built up, each with the lowest target that needs it.
@@ -29,8 +30,8 @@ pub(crate) const ORDER: [(Resource, Target); 6] = [
     (Resource::Layer, Target::Stopped),
     (Resource::Group, Target::Running),
     (Resource::Sockets, Target::Running),
-    (Resource::UserNet, Target::Running),
     (Resource::Vmm, Target::Running),
+    (Resource::UserNet, Target::Running),
 ];
 
 /// What has to be there for a target, in the order of building.

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     pub(crate) vm: VmId,
     /// The operation that starts it.
     pub(crate) op: OpId,
-    /// Where QEMU connects.
+    /// Where QEMU listens.
     pub(crate) socket: PathBuf,
     /// The `passt` program.
     pub(crate) passt: PathBuf,

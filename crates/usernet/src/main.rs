@@ -1,18 +1,17 @@
 //! The filter between a VM's network interface and `passt`, one process for each VM: the guest has the internet and a
 //! resolver, but never the host's loopback, link-local or own addresses.
 //!
-//! QEMU connects to a Unix socket of ours; `passt`, our child, carries what passes to the host's sockets. Must not touch: the
-//! host's interfaces, any VM, any file but its socket.
+//! It connects to a Unix socket of QEMU's; `passt`, its child, carries what passes to the host's sockets. Must not touch: the
+//! host's interfaces, any VM, any file.
 //!
 //! # How it is to be used
 //!
-//! Arguments: `args::USAGE`, all of them. stdin is not read. stdout: the line `ready` once QEMU may connect, and nothing
-//! else. stderr: its log, as text; when it fails, the last line says why.
+//! Arguments: `args::USAGE`, all of them. stdin is not read. stdout: the line `ready` once frames move, and nothing else. stderr: its log, as text; when it fails, the last line says why.
 //!
-//! It serves one connection. It ends by itself, with status 0, when QEMU hangs up, when nobody has connected within a
-//! minute, and on SIGTERM, SIGINT and SIGHUP; with status 1 when it cannot do its work (`passt` missing or ended, a bad
-//! stream), and with 2 when its arguments are wrong. Its starter may end at any time. However it ends, SIGKILL included,
-//! `passt` ends with it. Then QEMU sees the cable pulled; the guest goes on without a network.
+//! It serves one connection. It ends by itself, with status 0, when QEMU hangs up and on SIGTERM, SIGINT and SIGHUP; with
+//! status 1 when it cannot do its work (no QEMU, `passt` missing or ended, a bad stream), and with 2 when its arguments are
+//! wrong. Its starter may end at any time. However it ends, SIGKILL included, `passt` ends with it. Then the guest goes on
+//! without a network, until another one of us connects to its QEMU.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -21,7 +20,6 @@ mod args;
 mod filter;
 mod host_addresses;
 mod lane;
-mod listener;
 mod network;
 mod packet;
 mod passt;

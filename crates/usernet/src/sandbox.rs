@@ -3,11 +3,7 @@
 //! Owns: the session, no_new_privs and Landlock. Must not touch: `passt`, which confines itself with namespaces and
 //! seccomp and could not if it inherited a Landlock domain.
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus, Scope,
-};
-use std::path::Path;
+use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
 
 /// Leaves the starter's session, so that no terminal's signal reaches it, and can never gain rights by executing a file.
 pub(crate) fn detach() -> Result<(), rustix::io::Errno> {
@@ -19,9 +15,9 @@ pub(crate) fn detach() -> Result<(), rustix::io::Errno> {
     rustix::thread::set_no_new_privs(true)
 }
 
-/// From here on no file can be opened, made or removed but for the removal of the socket, no TCP socket bound or
-/// connected, no abstract socket reached, as far as the kernel can enforce it. Signals stay allowed: `passt` is stopped by one.
-pub(crate) fn close_in(socket: &Path) -> Result<RulesetStatus, landlock::RulesetError> {
+/// From here on no file can be opened, made or removed, no TCP socket bound or connected, no abstract socket reached, as far
+/// as the kernel can enforce it. Signals stay allowed: `passt` is stopped by one.
+pub(crate) fn close_in() -> Result<RulesetStatus, landlock::RulesetError> {
     let newest = ABI::V6;
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -29,10 +25,5 @@ pub(crate) fn close_in(socket: &Path) -> Result<RulesetStatus, landlock::Ruleset
         .handle_access(AccessNet::from_all(newest))?
         .scope(Scope::AbstractUnixSocket)?
         .create()?;
-    // The folder was there a moment ago; without it there is no file to remove.
-    let ruleset = match socket.parent().map(PathFd::new) {
-        Some(Ok(folder)) => ruleset.add_rule(PathBeneath::new(folder, AccessFs::RemoveFile))?,
-        _ => ruleset,
-    };
     ruleset.restrict_self().map(|status| status.ruleset)
 }

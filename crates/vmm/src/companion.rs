@@ -1,7 +1,7 @@
 //! A process that serves a VM beside its VMM, such as the filter of its user-mode network: started like a VMM, found again
 //! like a VMM, and outliving the daemon like a VMM.
 //!
-//! What a companion program has to do: name its VM as `--vm ID` and the socket it makes as `--socket PATH` in its
+//! What a companion program has to do: name its VM as `--vm ID` and the socket it is for as `--socket PATH` in its
 //! arguments, so that [`crate::scan::companions`] finds it without a record; write the line `ready` to its stdout once it can be
 //! used, and nothing else there ever; say on stderr what went wrong; end by itself when it is of no more use.
 

@@ -150,8 +150,8 @@ pub struct Disk {
 /// A network interface and what stands at its other end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetAttachment {
-    /// The Unix stream socket of a user-mode network process that already listens. Each frame is preceded by its length
-    /// as a big-endian `u32`.
+    /// Where the process of a user-mode network connects, one after another: a Unix stream socket, on which each frame is
+    /// preceded by its length as a big-endian `u32`.
     pub socket: PathBuf,
     /// The guest's hardware address.
     pub mac: MacAddr,

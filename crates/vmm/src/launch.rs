@@ -17,7 +17,7 @@ use banger_model::spec::VmmKind;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -135,7 +135,8 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
         let path = path.to_owned();
         move |source| LaunchError::Prepare { path, source }
     };
-    for socket in [config.agent_socket(), config.control_socket()] {
+    let net = config.net.as_ref().map(|net| net.socket.clone());
+    for socket in [config.agent_socket(), config.control_socket()].into_iter().chain(net) {
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(prepare(&socket)(error)),
             _ => {}
@@ -145,7 +146,7 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
     let log = fresh(&config.vmm_log).map_err(prepare(&config.vmm_log))?;
     fresh(&config.metrics).map_err(prepare(&config.metrics))?;
     let again = |log: &File| log.try_clone().map_err(prepare(&config.vmm_log));
-    let net = config.net.as_ref().map(|net| connect(&net.socket).map_err(prepare(&net.socket))).transpose()?;
+    let net = config.net.as_ref().map(|net| listen(&net.socket).map_err(prepare(&net.socket))).transpose()?;
     let (args, stdout) = match config.engine.kind() {
         VmmKind::Qemu => (qemu::args(config, TscFacts::measure(), net.as_ref().map(AsRawFd::as_raw_fd)), again(&log)?),
         // Its serial port is its stdout.
@@ -172,9 +173,9 @@ fn start_process(config: &VmmConfig) -> Result<(VmmRecord, PidFd), LaunchError> 
     Ok(spawn::spawn(plan, described)?)
 }
 
-/// The stream to the VM's network, which the VMM may not open itself.
-fn connect(socket: &Path) -> io::Result<OwnedFd> {
-    UnixStream::connect(socket).map(OwnedFd::from)
+/// The socket at which the process connects that is the VM's network: it can at once, however long the VMM takes to come up.
+fn listen(socket: &Path) -> io::Result<OwnedFd> {
+    UnixListener::bind(socket).map(OwnedFd::from)
 }
 
 fn died(config: &VmmConfig, exit: Exit) -> LaunchError {

@@ -1,6 +1,6 @@
 //! The network without root: a resolver and the world, but nothing of the host's own.
 
-use banger_e2e::{Call, Sandbox, Vm, place::find, skip, wait_for};
+use banger_e2e::{Call, Sandbox, Vm, place::find, processes, skip, wait_for};
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
@@ -167,6 +167,50 @@ fn udp_to_the_hosts_loopback_is_not_carried_either() {
     assert!(socket.recv(&mut [0; 16]).is_err(), "a datagram from the guest came to the host's loopback");
 }
 
+/// The filter of the sandbox's only VM, when there is one.
+fn filter(sandbox: &Sandbox) -> Option<u32> {
+    let mut processes = sandbox.processes().into_iter();
+    processes.find(|process| process.command.contains("banger-usernet")).map(|process| process.pid)
+}
+
+#[test]
+fn a_network_process_that_dies_is_told_of_and_another_takes_its_place() {
+    if find("passt").is_none() {
+        skip!("network: a process of it dies", "no passt");
+    }
+    let sandbox = Sandbox::new();
+    let vm = online(&sandbox);
+    let gateway_answers = || vm.sh("arping -c 1 -w 3 -I eth0 10.0.2.2").run().status.success();
+    assert!(gateway_answers());
+    let warning = |of: &[&str]| {
+        wait_for(&format!("a warning of {of:?}"), || {
+            let warnings = vm.show()["running"]["warnings"].to_string();
+            of.iter().all(|word| warnings.contains(word)).then_some(())
+        });
+    };
+
+    let first = filter(&sandbox).unwrap();
+    processes::kill(first);
+    warning(&["set up again", "signal 9"]);
+    let second = filter(&sandbox).unwrap();
+    assert!(second != first && gateway_answers(), "the guest has its network again");
+
+    // None can be had for a while. It is tried again some seconds later.
+    let config = std::fs::read_to_string(sandbox.config()).unwrap();
+    std::fs::write(sandbox.config(), format!("{config}[programs]\npasst = \"/bin/false\"\n")).unwrap();
+    let passt = std::fs::read_to_string(format!("/proc/{second}/task/{second}/children")).unwrap();
+    processes::kill(passt.trim().parse().unwrap());
+    warning(&["cannot be set up again", "passt"]);
+    assert_eq!(vm.status(), "running");
+    assert!(sandbox.banger("vm list").run().ok().contains("running, offline"));
+    assert!(sandbox.banger("vm show box").run().ok().contains("broken down"));
+    vm.exec("true").run().ok();
+    std::fs::write(sandbox.config(), config).unwrap();
+    warning(&["set up again", "passt"]);
+    wait_for("the VM to be online", || (!sandbox.banger("vm list").run().ok().contains("offline")).then_some(()));
+    assert!(gateway_answers(), "the guest has its network again");
+}
+
 #[test]
 fn none_is_no_network_at_all() {
     let sandbox = Sandbox::new();
@@ -181,7 +225,7 @@ fn a_guest_that_is_gone_leaves_no_process_of_its_network() {
     }
     let sandbox = Sandbox::new();
     let vm = online(&sandbox);
-    let names = |p: &banger_e2e::processes::Process| p.command.contains("passt") || p.command.contains("usernet");
+    let names = |p: &processes::Process| p.command.contains("passt") || p.command.contains("usernet");
     assert!(sandbox.processes().iter().any(names), "{:?}", sandbox.processes());
     vm.does("kill");
     sandbox.assert_nothing_runs();

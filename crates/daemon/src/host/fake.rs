@@ -117,6 +117,14 @@ impl World {
         self.changed.notify_waiters();
     }
 
+    /// The process that is a VM's network ends by itself.
+    pub(crate) fn end_network(&self, id: VmId) {
+        let mut machines = self.machines.lock().unwrap();
+        assert!(machines.get_mut(&id).unwrap().resources.remove(&Resource::UserNet));
+        drop(machines);
+        self.changed.notify_waiters();
+    }
+
     /// Something that no row knows of.
     pub(crate) fn strand(&self, id: VmId, target: Target) {
         let machine = Machine {
@@ -178,7 +186,8 @@ impl World {
 
 impl Machine {
     fn present(&self) -> Present {
-        Present { resources: self.resources.clone(), vmm_alive: self.alive }
+        let net_alive = self.resources.contains(&Resource::UserNet);
+        Present { resources: self.resources.clone(), vmm_alive: self.alive, net_alive }
     }
 
     fn build(&mut self, vm: &VmRow, resource: Resource) -> Result<Change, HostError> {
@@ -187,16 +196,12 @@ impl Machine {
             Resource::Vmm if self.alive => return Ok(Change::Unchanged),
             Resource::Vmm => {
                 assert!(vm.boot.is_some(), "a VMM is started for a boot on record");
-                let net = vm.spec.net == NetMode::None || there(&[Resource::UserNet]);
-                assert!(
-                    net && there(&[Resource::WorkDisk, Resource::Layer, Resource::Group, Resource::Sockets]),
-                    "{:?}",
-                    self.resources
-                );
+                let needs = [Resource::WorkDisk, Resource::Layer, Resource::Group, Resource::Sockets];
+                assert!(there(&needs), "{:?}", self.resources);
                 (self.alive, self.answers, self.end) = (true, false, None);
             }
             Resource::UserNet => {
-                assert!(there(&[Resource::Group, Resource::Sockets]), "a network has a socket and is limited");
+                assert!(self.alive && there(&[Resource::Group]), "a network has a VMM to serve and is limited");
             }
             Resource::WorkDisk | Resource::Layer | Resource::Group | Resource::Sockets => {}
         }
@@ -244,6 +249,15 @@ impl FakeHost {
         let row = self.db.vm(id).await.unwrap().expect("intent comes before effect");
         assert!(row.operation.is_some(), "an operation is open before any effect");
     }
+
+    /// The network of a VM that runs may be mended: that it is to have one stays on record.
+    async fn assert_intended_or_mends(&self, id: VmId, resource: Resource) {
+        let row = self.db.vm(id).await.unwrap().expect("intent comes before effect");
+        let mends = resource == Resource::UserNet && row.target == Target::Running;
+        if !mends {
+            self.assert_intended(id).await;
+        }
+    }
 }
 
 impl Host for FakeHost {
@@ -254,7 +268,7 @@ impl Host for FakeHost {
         _: &'a OpCx,
     ) -> BoxFuture<'a, Result<Change, HostError>> {
         Box::pin(async move {
-            self.assert_intended(vm.id).await;
+            self.assert_intended_or_mends(vm.id, resource).await;
             let build = || self.with(vm.id, |machine| machine.build(vm, resource));
             self.world.act(Effect::Ensure(resource), || Err(HostError::Planted(resource)), build).await
         })
@@ -309,6 +323,21 @@ impl Host for FakeHost {
 
     fn ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, EndReason> {
         Box::pin(self.world.ended(vm.id))
+    }
+
+    fn network_ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, String> {
+        Box::pin(async {
+            if vm.spec.net == NetMode::None {
+                return std::future::pending().await;
+            }
+            loop {
+                let changed = self.world.changed.notified();
+                if !self.world.present(vm.id).net_alive {
+                    return "signal 9 ended it".into();
+                }
+                changed.await;
+            }
+        })
     }
 
     fn session(&self, id: VmId) -> BoxFuture<'_, Result<Session, crate::guest::SessionError>> {

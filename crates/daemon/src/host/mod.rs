@@ -41,6 +41,8 @@ pub(crate) struct Present {
     pub(crate) resources: BTreeSet<Resource>,
     /// Its VMM lives, its identity proved.
     pub(crate) vmm_alive: bool,
+    /// So does the process that is its network.
+    pub(crate) net_alive: bool,
 }
 
 impl Present {
@@ -154,6 +156,10 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// Resolves when the VM's VMM has ended, with what its console tells of the end; at once when there is none.
     fn ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, EndReason>;
+
+    /// Resolves when the process that is the VM's network has ended, with its last words, though the VM is to have one; at
+    /// once when there is none, and never for a VM that is to have none.
+    fn network_ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, String>;
 
     /// A session with the agent of a running VM.
     fn session(&self, id: VmId) -> BoxFuture<'_, Result<Session, crate::guest::SessionError>>;

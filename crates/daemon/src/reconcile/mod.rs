@@ -9,11 +9,13 @@ use crate::{
     App,
     db::{DbError, VmRow},
     host::{HostError, Present},
-    verbs::apply,
+    resource::Resource,
+    verbs::{apply, chain},
 };
 use banger_model::{
     VmId,
     api::vm::{BootEnd, EndReason},
+    spec::NetMode,
     vm::{OpenOperation, Target, Verb},
 };
 use plan::{Decision, Fact, Intent};
@@ -26,6 +28,9 @@ use std::{
 pub(crate) const PERIOD: Duration = Duration::from_secs(60);
 /// How long an agent may take to say that it is there, when a start had been interrupted.
 const AGENT_BOUND: Duration = Duration::from_secs(5);
+
+/// How warnings about a network begin.
+const BROKE_DOWN: &str = "its network broke down";
 
 /// Reconcile could not look.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,7 @@ fn intent(app: &App, row: &VmRow) -> Intent {
         target: row.target,
         open: row.operation.as_ref().map(crate::db::OperationRow::open),
         unheld: row.rm && !app.leases.held(row.id),
+        networked: row.spec.net == NetMode::User,
     }
 }
 
@@ -81,6 +87,12 @@ pub(crate) async fn one(app: &App, id: VmId) -> Result<(), ReconcileError> {
     match decision {
         Decision::Leave => {}
         Decision::Adopt => app.watch(id),
+        Decision::MendNetwork => {
+            if let Some(row) = &row {
+                mend_network(app, row).await?;
+            }
+            app.watch(id);
+        }
         Decision::SettleRunning => {
             app.db.settle(id, Target::Running).await?;
             app.watch(id);
@@ -95,6 +107,28 @@ pub(crate) async fn one(app: &App, id: VmId) -> Result<(), ReconcileError> {
         }
     }
     Ok(())
+}
+
+/// Gives a running VM another process for its network. Its guest keeps its addresses, and loses its connections.
+async fn mend_network(app: &App, row: &VmRow) -> Result<(), DbError> {
+    let words = app.host.network_ended(row).await;
+    tracing::warn!(vm = %row.id, words, "the process that is the VM's network has ended");
+    let (cx, _events) = app.operations.begin(crate::clock::new_op(), format!("mend the network of {}", row.name));
+    let warning = match app.host.ensure(row, Resource::UserNet, &cx).await {
+        Ok(_) => {
+            tracing::info!(vm = %row.id, "the VM has a network again");
+            format!("{BROKE_DOWN} and was set up again: {words}")
+        }
+        Err(error) => {
+            tracing::error!(vm = %row.id, error = &error as &dyn std::error::Error, "the network was not mended");
+            format!("{BROKE_DOWN}: {words}; it cannot be set up again: {}", chain(&error))
+        }
+    };
+    let Some(mut boot) = row.boot.clone() else { return Ok(()) };
+    // The last breakdown is the one that matters, and the log has them all.
+    boot.warnings.retain(|warning| !warning.starts_with(BROKE_DOWN));
+    boot.warnings.push(warning);
+    app.db.note_boot(row.id, boot).await
 }
 
 /// Why a boot that is taken down has ended.

@@ -9,6 +9,7 @@
 //! | any, unwinding | - | anything | go on unwinding |
 //! | stop, kill, delete | stopped, absent | anything | go on downwards |
 //! | none | running | VMM alive | adopt |
+//! | none | running | VMM alive, but not the network that the VM is to have | set the network up again |
 //! | none | running | VMM gone | note the end, remove what only a running VM owns |
 //! | none | stopped | run-time resources exist | remove them |
 //! | none | stopped | nothing more than that | leave |
@@ -36,6 +37,8 @@ pub(crate) struct Intent {
     pub(crate) open: Option<OpenOperation>,
     /// It was tied to a client that has gone.
     pub(crate) unheld: bool,
+    /// It is to have a network.
+    pub(crate) networked: bool,
 }
 
 /// What to do.
@@ -45,6 +48,8 @@ pub(crate) enum Decision {
     Leave,
     /// Watch over a VM that runs as it should.
     Adopt,
+    /// Watch over a VM that runs, but give it its network again first.
+    MendNetwork,
     /// The start had succeeded; only the word was missing.
     SettleRunning,
     /// Take down to the target, and close the operation there.
@@ -55,7 +60,7 @@ pub(crate) enum Decision {
 
 /// The table.
 pub(crate) fn decide(fact: &Fact) -> Decision {
-    let Some(Intent { target, open, unheld }) = fact.intent else {
+    let Some(Intent { target, open, unheld, networked }) = fact.intent else {
         return Decision::TakeDown(Target::Absent);
     };
     if unheld {
@@ -75,6 +80,7 @@ pub(crate) fn decide(fact: &Fact) -> Decision {
         }
         None if target == Target::Absent => Decision::TakeDown(Target::Absent),
         None if target == Target::Running => match fact.present.vmm_alive {
+            true if networked && !fact.present.net_alive => Decision::MendNetwork,
             true => Decision::Adopt,
             false => Decision::NoteEnd,
         },
@@ -99,20 +105,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn present(target: Target, vmm_alive: bool) -> Present {
-        Present { resources: resource::up_to(target).collect(), vmm_alive }
+        Present { resources: resource::up_to(target).collect(), vmm_alive, net_alive: vmm_alive }
     }
 
     fn fact(target: Target, open: Option<(Verb, Direction)>, present: Present, agent_answers: bool) -> Fact {
         let open = open.map(|(verb, direction)| OpenOperation { verb, direction });
-        Fact { intent: Some(Intent { target, open, unheld: false }), present, agent_answers }
+        Fact { intent: Some(Intent { target, open, unheld: false, networked: true }), present, agent_answers }
     }
 
     #[test]
     fn every_row_of_the_table() {
-        use Decision::{Adopt, Leave, NoteEnd, SettleRunning, TakeDown};
+        use Decision::{Adopt, Leave, MendNetwork, NoteEnd, SettleRunning, TakeDown};
         use Direction::{Forward, Unwinding};
         use Target::{Absent, Running, Stopped};
         let alive = || present(Running, true);
+        let offline = || Present { net_alive: false, ..alive() };
         let rest = || present(Stopped, false);
         let none = Present::default;
         let table = [
@@ -128,6 +135,7 @@ mod tests {
             (fact(Stopped, Some((Verb::Kill, Forward)), none(), false), TakeDown(Stopped)),
             (fact(Absent, Some((Verb::Delete, Forward)), alive(), true), TakeDown(Absent)),
             (fact(Running, None, alive(), false), Adopt),
+            (fact(Running, None, offline(), false), MendNetwork),
             (fact(Running, None, present(Running, false), false), NoteEnd),
             (fact(Stopped, None, alive(), false), TakeDown(Stopped)),
             (fact(Stopped, None, rest(), false), Leave),
@@ -137,17 +145,19 @@ mod tests {
         for (fact, decision) in table {
             assert_eq!(decide(&fact), decision, "{fact:?}");
         }
+        let wants_none = Intent { target: Running, open: None, unheld: false, networked: false };
+        assert_eq!(decide(&Fact { intent: Some(wants_none), present: offline(), agent_answers: false }), Adopt);
         let orphan = Fact { intent: None, present: alive(), agent_answers: true };
         assert_eq!(decide(&orphan), TakeDown(Absent));
         let starting = OpenOperation { verb: Verb::Start, direction: Forward };
         for open in [None, Some(starting)] {
-            let intent = Intent { target: Running, open, unheld: true };
+            let intent = Intent { target: Running, open, unheld: true, networked: true };
             assert_eq!(decide(&Fact { intent: Some(intent), present: alive(), agent_answers: true }), TakeDown(Absent));
         }
     }
 
     proptest! {
-        /// Nothing is ever built by reconcile, so it cannot make things up.
+        /// Nothing but a running VM's network is ever built by reconcile, so it cannot make things up.
         #[test]
         fn a_vm_at_rest_is_never_touched(agent_answers: bool) {
             let fact = fact(Target::Stopped, None, present(Target::Stopped, false), agent_answers);

@@ -83,6 +83,50 @@ async fn a_verb_that_does_not_fit_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_network_that_dies_is_told_of_and_set_up_again() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Running).await;
+    let id = app.named(&name("box")).await.unwrap().id;
+    let shown = async || app.view(app.named(&name("box")).await.unwrap()).running.unwrap();
+    assert_eq!((shown().await.offline, shown().await.warnings), (false, Vec::new()));
+    let failing = Fault { effect: Effect::Ensure(Resource::UserNet), when: When::Before, how: How::Fails };
+    for _ in 0..2 {
+        // The first that is to take its place does not come up, the second does.
+        bench.world.plant(failing);
+        bench.world.end_network(id);
+        until(&app, |vm| vm.is_some_and(|vm| warns(vm, "signal 9 ended it; it cannot be set up again: planted"))).await;
+        assert!(shown().await.offline);
+        until(&app, |vm| vm.is_some_and(|vm| warns(vm, "set up again: signal 9"))).await;
+        assert!(!shown().await.offline);
+    }
+    bench.assert_settled(&app).await;
+    act(&app, Verb::Restart).await.unwrap();
+    assert_eq!(shown().await.warnings, Vec::<String>::new(), "another boot, another network");
+    act(&app, Verb::Delete).await.unwrap();
+    bench.assert_settled(&app).await;
+}
+
+fn warns(vm: &VmRow, of: &str) -> bool {
+    let warnings = vm.boot.iter().flat_map(|boot| &boot.warnings);
+    warnings.clone().count() == 1 && warnings.clone().all(|warning| warning.contains(of))
+}
+
+#[tokio::test]
+async fn a_network_that_died_while_no_daemon_ran_is_set_up_again() {
+    let bench = Bench::new();
+    let first = bench.daemon();
+    arrange(&first, Target::Running).await;
+    let id = first.named(&name("box")).await.unwrap().id;
+    kill(first);
+    bench.world.end_network(id);
+    let app = bench.daemon();
+    look(&app).await;
+    until(&app, |vm| vm.is_some_and(|vm| warns(vm, "set up again: signal 9"))).await;
+    bench.assert_settled(&app).await;
+}
+
+#[tokio::test]
 async fn a_name_is_given_once_however_many_ask_at_the_same_time() {
     let bench = Bench::new();
     let app = bench.daemon();

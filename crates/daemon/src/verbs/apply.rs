@@ -48,7 +48,7 @@ fn stage_of(resource: Resource) -> Stage {
     match resource {
         // Making a control group is not worth a word of its own.
         Resource::WorkDisk | Resource::Layer | Resource::Group => Stage::Disks,
-        Resource::Sockets | Resource::UserNet => Stage::Network,
-        Resource::Vmm => Stage::Vmm,
+        Resource::Sockets | Resource::Vmm => Stage::Vmm,
+        Resource::UserNet => Stage::Network,
     }
 }

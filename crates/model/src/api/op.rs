@@ -100,10 +100,10 @@ pub enum Stage {
     Probe,
     /// Making the VM's disks.
     Disks,
-    /// Setting up its network.
-    Network,
     /// Starting the VMM.
     Vmm,
+    /// Setting up its network.
+    Network,
     /// Waiting for the agent in the guest.
     Boot,
     /// Asking the guest to end.

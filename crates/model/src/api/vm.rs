@@ -107,7 +107,10 @@ pub struct RunningVm {
     /// `/proc/sys/kernel/random/boot_id` of the guest.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
-    /// What did not go well in the guest but did not stop it.
+    /// It is to have a network, but the process that was its network has ended and no other could be started yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
+    /// What did not go well in the guest or with its network but did not stop it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }

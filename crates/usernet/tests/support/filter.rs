@@ -1,7 +1,7 @@
 //! The real program with the real `passt`.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 /// A running filter, killed when dropped.
 pub(crate) struct Filter {
     child: Child,
-    pub(crate) socket: PathBuf,
+    /// Where QEMU would listen.
+    socket: PathBuf,
+    listener: Option<UnixListener>,
     folder: tempfile::TempDir,
 }
 
@@ -20,8 +22,18 @@ impl Filter {
     }
 
     pub(crate) fn with_passt(passt: &Path) -> Result<Self, String> {
+        Self::begin(passt, true)
+    }
+
+    /// One that nobody listens for.
+    pub(crate) fn without_qemu() -> Result<Self, String> {
+        Self::begin(Path::new("/usr/bin/passt"), false)
+    }
+
+    fn begin(passt: &Path, listens: bool) -> Result<Self, String> {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("net.sock");
+        let listener = listens.then(|| UnixListener::bind(&socket).unwrap());
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_banger-usernet"))
             .args(["--vm", "0123456789ab", "--op", "op-0123456789abcdef", "--address", "10.0.2.15/24"])
@@ -38,7 +50,7 @@ impl Filter {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let mut filter = Self { child, socket, folder };
+        let mut filter = Self { child, socket, listener, folder };
         if line == "ready\n" {
             return Ok(filter);
         }
@@ -46,9 +58,15 @@ impl Filter {
         Err(format!("{status}: {}", filter.log()))
     }
 
-    /// As QEMU does.
+    /// As QEMU does: takes the connection that a filter which is ready has made.
     pub(crate) fn connect(&self) -> UnixStream {
-        UnixStream::connect(&self.socket).unwrap()
+        self.listener.as_ref().unwrap().accept().unwrap().0
+    }
+
+    /// QEMU is gone before it has taken the connection.
+    pub(crate) fn hang_up(&mut self) {
+        self.listener = None;
+        std::fs::remove_file(&self.socket).unwrap();
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -22,7 +22,7 @@ const BALLOON: &str =
     "virtio-balloon-device,id=balloon,deflate-on-oom=on,free-page-reporting=on,guest-stats-polling-interval=5";
 
 /// QEMU's arguments for this VM. `clock` is told to the guest where QEMU translates; with KVM the guest has KVM's clock. `net` is
-/// the number under which it inherits the stream to the VM's network.
+/// the number under which it inherits the socket at which the VM's network connects.
 pub fn args(config: &VmmConfig, clock: TscFacts, net: Option<RawFd>) -> Vec<OsString> {
     let mut args = Args::default();
     args.flag("-no-user-config").flag("-nodefaults").flag("-no-reboot");
@@ -60,7 +60,8 @@ pub fn args(config: &VmmConfig, clock: TscFacts, net: Option<RawFd>) -> Vec<OsSt
         args.pair("-device", format!("virtio-blk-device,drive={},werror=report,rerror=report", disk_id(index)));
     }
     if let (Some(attachment), Some(net)) = (&config.net, net) {
-        args.pair("-netdev", format!("stream,id=net,server=off,addr.type=fd,addr.str={net}"));
+        // It listens, so that another process can take the place of one that died: QEMU 7.2 cannot connect a second time.
+        args.pair("-netdev", format!("stream,id=net,server=on,addr.type=fd,addr.str={net}"));
         args.pair("-device", format!("virtio-net-device,netdev=net,mac={}", attachment.mac));
     }
     args.0
@@ -188,7 +189,7 @@ mod tests {
             -device virtio-blk-device,drive=disk0,werror=report,rerror=report
             -blockdev {"node-name":"disk1","driver":"raw","read-only":false,"discard":"unmap","file":{"driver":"file","read-only":false,"discard":"unmap","filename":"/d/w"}}
             -device virtio-blk-device,drive=disk1,werror=report,rerror=report
-            -netdev stream,id=net,server=off,addr.type=fd,addr.str=9
+            -netdev stream,id=net,server=on,addr.type=fd,addr.str=9
             -device virtio-net-device,netdev=net,mac=02:00:00:00:00:ab
         "##);
     }

@@ -44,7 +44,10 @@ fn render(vms: &[VmView], now_ms: u64, style: Style) -> String {
     for vm in vms {
         table.row([
             vm.name.to_string(),
-            vm.status.to_string(),
+            match vm.running.as_ref().is_some_and(|running| running.offline) {
+                false => vm.status.to_string(),
+                true => format!("{}, offline", vm.status),
+            },
             vm.spec.image.to_string(),
             vm.spec.vcpu.to_string(),
             vm.spec.memory.to_string(),
@@ -64,6 +67,7 @@ mod tests {
     fn one_line_a_vm() {
         let mut other = sample();
         other.name = "a-much-longer-name".parse().unwrap();
+        other.running.as_mut().unwrap().offline = false;
         insta::assert_snapshot!(render(&[sample(), other], 1_700_000_200_000, Style::PLAIN));
     }
 }

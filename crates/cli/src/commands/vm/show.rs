@@ -54,7 +54,10 @@ fn render(vm: &VmView, now_ms: u64, style: Style) -> String {
     facts.add("memory", vm.spec.memory);
     facts.add("disk", vm.spec.disk);
     facts.add("disk limits", limits(&vm.spec.limits));
-    facts.add("network", vm.spec.net);
+    match vm.running.as_ref().is_some_and(|running| running.offline) {
+        false => facts.add("network", vm.spec.net),
+        true => facts.add("network", format!("{}, which has broken down", vm.spec.net)),
+    }
     facts.add("created", age::ago(vm.created_ms, now_ms));
     facts.add("boots", vm.boots);
     if vm.rm {
@@ -138,6 +141,7 @@ pub(super) mod tests {
                 started_ms: 1_700_000_100_000,
                 kernel_release: "6.1.0-28-cloud-amd64".into(),
                 boot_id: String::new(),
+                offline: true,
                 warnings: vec!["no swap\x1b[2J".into()],
             }),
             last_end: Some(BootEnd { at_ms: 1_700_000_090_000, boot: 1, reason: EndReason::PoweredOff }),

@@ -11,7 +11,7 @@ use banger_model::{
 };
 use banger_vmm::{
     console::{self, Ending},
-    process::{Exit, Vmm},
+    process::{Companion, Exit, Vmm},
 };
 use std::time::Duration;
 
@@ -120,6 +120,27 @@ impl RealHost {
             Some(Accel::Tcg) | None => TCG_BOUND,
         };
         asked.map_or(usual, |seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Waits for the end of the process that is the VM's network, and tells its last words.
+    pub(super) async fn end_of_network(&self, vm: &VmRow) -> String {
+        if vm.spec.net == NetMode::None {
+            return std::future::pending().await;
+        }
+        let exit = match self.usernet(vm.id).or_else(|| self.usernets.last(vm.id)) {
+            Some(process) => process.exited().await,
+            None => Exit::Unknown,
+        };
+        let log = console::tail(&self.places.file(vm.id, VmFile::UserNetLog), 1).unwrap_or_default();
+        match (exit, log.first()) {
+            // Killed, it had no time for a word about it.
+            (Exit::Code(_), Some(word)) => format!("{exit}: {word}"),
+            (exit, _) => exit.to_string(),
+        }
+    }
+
+    pub(super) fn usernet(&self, id: VmId) -> Option<Companion> {
+        self.usernets.alive(id, &self.places.file(id, VmFile::UserNetRecord))
     }
 
     pub(super) fn vmm(&self, id: VmId) -> Option<Vmm> {

@@ -21,17 +21,19 @@ impl RealHost {
         let there = |file| self.places.file(id, file).exists();
         let recorded = there(VmFile::VmmRecord);
         let vmm_alive = (recorded || self.vmms.last(id).is_some()) && self.vmm(id).is_some();
+        let networked = there(VmFile::UserNetRecord);
         let resources = [
             (Resource::WorkDisk, there(VmFile::WorkDisk)),
             (Resource::Layer, there(VmFile::Layer)),
             (Resource::Group, self.group(id).is_some_and(|group| group.exists())),
             (Resource::Sockets, self.places.runtime(id).exists()),
-            (Resource::UserNet, there(VmFile::UserNetRecord)),
             (Resource::Vmm, vmm_alive || recorded),
+            (Resource::UserNet, networked),
         ];
         Present {
             resources: resources.into_iter().filter(|(_, there)| *there).map(|(resource, _)| resource).collect(),
             vmm_alive,
+            net_alive: networked && self.usernet(id).is_some(),
         }
     }
 

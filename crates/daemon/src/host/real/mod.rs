@@ -86,8 +86,7 @@ impl RealHost {
     }
 
     async fn start_usernet(&self, vm: &VmRow, cx: &OpCx) -> Result<Change, HostError> {
-        let record = self.places.file(vm.id, VmFile::UserNetRecord);
-        if vm.spec.net == NetMode::None || self.usernets.alive(vm.id, &record).is_some() {
+        if vm.spec.net == NetMode::None || self.usernet(vm.id).is_some() {
             return Ok(Change::Unchanged);
         }
         let programs = self.net_programs()?;
@@ -174,6 +173,10 @@ impl Host for RealHost {
 
     fn ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, EndReason> {
         Box::pin(self.end_of(vm))
+    }
+
+    fn network_ended<'a>(&'a self, vm: &'a VmRow) -> BoxFuture<'a, String> {
+        Box::pin(self.end_of_network(vm))
     }
 
     fn session(&self, id: VmId) -> BoxFuture<'_, Result<Session, SessionError>> {

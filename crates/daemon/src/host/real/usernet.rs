@@ -51,7 +51,7 @@ fn runnable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Starts it and waits until it listens.
+/// Starts it and waits until it serves the VM, whose VMM must run.
 pub(super) async fn start(
     places: &Places,
     programs: &NetPrograms,

@@ -18,7 +18,7 @@ async fn a_run_tells_what_it_does_and_leaves_a_vm() {
     );
     assert_eq!(events[1]["event"], "plan");
     let stages: Vec<_> = events.iter().filter_map(|event| event["stage"].as_str()).collect();
-    assert!(stages.ends_with(&["vmm", "boot"]), "{stages:?}");
+    assert!(stages.ends_with(&["vmm", "network", "boot"]), "{stages:?}");
     assert_eq!(events.last().unwrap()["result"]["vm"]["status"], "running");
     assert_eq!(api.get("/v1/vms/box").await.json()["running"]["vmm"], "qemu");
     assert_eq!(api.get("/v1/vms").await.json()["vms"].as_array().unwrap().len(), 1);
