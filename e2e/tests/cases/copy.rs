@@ -24,9 +24,10 @@ fn cp(from: impl AsRef<Path>, to: impl AsRef<Path>) -> banger_e2e::Output {
 
 fn write(path: &Path, content: &[u8], mode: u32, seconds: u64) {
     fs::write(path, content).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let time = UNIX_EPOCH + Duration::from_secs(seconds);
     fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    // Last: it may forbid its owner to write.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]

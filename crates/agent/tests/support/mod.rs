@@ -39,9 +39,10 @@ impl Outcome {
     }
 }
 
-/// `argv` with nothing special about it.
+/// `argv` with nothing special about it, run by the user of the test: an agent that is not root has no other.
 pub fn exec(argv: &[&str]) -> Exec {
-    Exec { argv: argv.iter().map(ToString::to_string).collect(), ..Exec::default() }
+    let user = rustix::process::geteuid().as_raw().to_string();
+    Exec { argv: argv.iter().map(ToString::to_string).collect(), user, ..Exec::default() }
 }
 
 /// A line for the shell.

@@ -66,8 +66,10 @@ impl Peer {
     }
 }
 
+/// Run by the user of the test: a real agent that is not root has no other.
 fn exec(argv: &[&str]) -> Request {
-    Request::Exec(Exec { argv: argv.iter().map(|word| (*word).to_owned()).collect(), ..Exec::default() })
+    let user = rustix::process::geteuid().as_raw().to_string();
+    Request::Exec(Exec { argv: argv.iter().map(|word| (*word).to_owned()).collect(), user, ..Exec::default() })
 }
 
 async fn next(channel: &Channel) -> Incoming {
