@@ -114,6 +114,12 @@ pub(crate) enum UsageError {
         /// What was to be imported.
         image: String,
     },
+    /// Nobody can be asked whether that is meant.
+    #[error("there is no terminal to ask on whether {what} should be deleted")]
+    NobodyToAsk {
+        /// What would go.
+        what: String,
+    },
     /// An operation of which no log has a line.
     #[error("nothing is logged of {op}")]
     NothingLogged {
@@ -284,6 +290,7 @@ impl CliError {
                 format!("its log may tell why; `kill -9 {pid}` ends it, and VMs go on running")
             }
             Self::Exec(ExecError::Lost(_)) => "the daemon has gone or was stopped, and the command with it".into(),
+            Self::Usage(UsageError::NobodyToAsk { .. }) => "add `--force` to delete without a question".into(),
             Self::Usage(UsageError::NothingLogged { .. }) => {
                 "logs are bounded, and forget the oldest; `banger daemon status` names the daemon's".into()
             }

@@ -1,6 +1,6 @@
 //! The life of VMs: create, start, stop, restart, kill, delete; and how they are listed and shown.
 
-use banger_e2e::{Sandbox, processes, sandbox::entries};
+use banger_e2e::{Sandbox, processes, sandbox::entries, terminal::Terminal};
 
 #[test]
 fn from_create_to_delete() {
@@ -144,4 +144,28 @@ fn vms_made_at_the_same_time_have_names_of_their_own() {
     let names = sandbox.vm_names();
     let different: std::collections::BTreeSet<_> = names.iter().collect();
     assert_eq!((names.len(), different.len()), (12, 12));
+}
+
+#[test]
+fn a_prune_shows_asks_and_deletes_what_is_stopped() {
+    let sandbox = Sandbox::new();
+    sandbox.banger("vm prune").run().ok();
+    let running = sandbox.vm_with("busy", "--net none");
+    for name in ["first", "second"] {
+        sandbox.banger("vm create --net none --name").arg(name).run().ok();
+    }
+    sandbox.banger("vm prune").run().fails_with(&["these 2 VMs", "--force"]);
+    let mut refusal = Terminal::open(sandbox.banger("vm prune"));
+    refusal.shows("delete these 2 VMs");
+    refusal.types("n\n");
+    assert_eq!(refusal.ends().code(), Some(0), "{}", refusal.shown());
+    assert_eq!(sandbox.vm_names(), ["busy", "first", "second"], "nothing goes without a yes");
+    let mut consent = Terminal::open(sandbox.banger("vm prune"));
+    consent.shows("delete these 2 VMs");
+    consent.types("y\n");
+    assert_eq!(consent.ends().code(), Some(0), "{}", consent.shown());
+    assert_eq!(sandbox.vm_names(), ["busy"], "a VM that runs is left alone");
+    running.does("stop");
+    assert_eq!(sandbox.banger("vm prune --force").run().ok(), "busy");
+    sandbox.assert_no_vm_left();
 }

@@ -60,12 +60,12 @@ fn line(record: &LogRecord, style: Style) -> String {
         clean::line(&record.message)
     );
     for (name, value) in &record.fields {
-        if OMITTED.contains(&name.as_str()) {
+        if OMITTED.contains(&name.as_str()) || value == "" {
             continue;
         }
         let value = match value {
             // Quoted where it would run into what follows.
-            Value::String(word) if !word.contains(char::is_whitespace) && !word.is_empty() => word.clone(),
+            Value::String(word) if !word.contains(char::is_whitespace) => word.clone(),
             other => other.to_string(),
         };
         text.push_str(&format!(" {}={}", clean::line(name), clean::line(&value)));
@@ -88,7 +88,7 @@ mod tests {
                 "timestamp": "2026-11-25T03:07:49.000001Z", "level": "ERROR", "process": "banger-usernet 5wh97nzx8m7t",
                 "message": "passt said \u{1b}[2J", "causes": ["a", "b"],
             }),
-            serde_json::json!({ "message": "a line of another kind" }),
+            serde_json::json!({ "message": "a line of another kind", "empty": "" }),
         ];
         let records = records.into_iter().map(|record| serde_json::from_value(record).unwrap()).collect();
         insta::assert_snapshot!(render(&OpLog { records }, Style::PLAIN), @r#"

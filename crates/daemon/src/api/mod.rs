@@ -50,6 +50,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(openapi::show))
         .routes(routes!(vms::list, vms::create))
         .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(vms::prunable))
         .routes(routes!(vms::start))
         .routes(routes!(vms::stop))
         .routes(routes!(vms::kill))

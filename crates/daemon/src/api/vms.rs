@@ -10,13 +10,13 @@ use super::{
 use crate::{App, leases::Lease, op::OpCx, verbs};
 use axum::{extract::State, response::Response};
 use banger_model::{
-    VmName,
+    ByteSize, VmId, VmName,
     api::{
         error::{ErrorBody, ErrorCode},
         op::{OpEvent, OpResult},
-        vm::{CreateVm, VmList, VmView},
+        vm::{CreateVm, PrunableVm, PruneList, VmList, VmView},
     },
-    vm::Verb,
+    vm::{Status, Verb},
 };
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -30,6 +30,25 @@ use std::sync::Arc;
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<VmList>, Failure> {
     let rows = app.db.vms().await?;
     Ok(axum::Json(VmList { vms: rows.into_iter().map(|row| app.view(row)).collect() }))
+}
+
+/// What a prune would remove, and the room that it would free. Removing it is deleting each, by its name and its id, which
+/// fails if it has been put to use in the meantime.
+#[utoipa::path(
+    get, path = "/prune", tag = "vms",
+    responses((status = 200, body = PruneList), (status = "default", body = ErrorBody)),
+)]
+pub(super) async fn prunable(State(app): State<Arc<App>>) -> Result<axum::Json<PruneList>, Failure> {
+    let rows = app.db.vms().await?;
+    let stopped = rows.into_iter().filter(|row| app.status(row) == Status::Stopped);
+    let vms = stopped.map(|row| PrunableVm {
+        used: ByteSize(app.host.used(row.id)),
+        id: row.id,
+        name: row.name,
+        created_ms: row.created_ms,
+        ended_ms: row.last_end.map(|end| end.at_ms),
+    });
+    Ok(axum::Json(PruneList { vms: vms.collect() }))
 }
 
 /// One VM.
@@ -65,6 +84,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, op: Op, Json(request): J
 async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
     let start = request.start;
     let (mut vm, lease) = verbs::create::create(&app, request, &cx).await?;
+    let id = vm.id;
     if start {
         let name = vm.name.clone();
         match verbs::start::start(&app, &name, &cx).await {
@@ -73,9 +93,9 @@ async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<
                 let failure = Failure::from(error);
                 match lease {
                     // Nobody wants it any more.
-                    Some(lease) if code::of(&failure) == ErrorCode::Cancelled => let_go(app, name, lease, cx).await,
+                    Some(lease) if code::of(&failure) == ErrorCode::Cancelled => let_go(app, name, id, lease, cx).await,
                     // It never became ready: it stays, so that its logs can be read.
-                    _ => app.db.keep(vm.id).await?,
+                    _ => app.db.keep(id).await?,
                 }
                 return Err(failure);
             }
@@ -83,13 +103,13 @@ async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<
     }
     let name = vm.name.clone();
     let result = Some(OpResult::Vm(app.view(vm)));
-    let afterwards = lease.map(|lease| -> BoxFuture<'static, ()> { Box::pin(let_go(app, name, lease, cx)) });
+    let afterwards = lease.map(|lease| -> BoxFuture<'static, ()> { Box::pin(let_go(app, name, id, lease, cx)) });
     Ok(Outcome { result, afterwards })
 }
 
 /// The client that the VM was tied to has gone.
-async fn let_go(app: Arc<App>, name: VmName, lease: Lease, cx: OpCx) {
-    match verbs::delete::delete(&app, &name, true, &cx).await {
+async fn let_go(app: Arc<App>, name: VmName, id: VmId, lease: Lease, cx: OpCx) {
+    match verbs::delete::delete(&app, &name, Some(id), true, &cx).await {
         Ok(()) | Err(verbs::VerbError::NotFound(_)) => {}
         // Reconcile goes on with it: nobody holds it any more.
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not deleted after its client left"),
@@ -156,6 +176,9 @@ pub(super) struct DeleteQuery {
     /// Also when it runs: it is killed first.
     #[serde(default)]
     force: bool,
+    /// Only if it is this very VM, and not another that has got its name.
+    #[param(value_type = Option<String>)]
+    id: Option<VmId>,
 }
 
 /// Removes a VM with its disks.
@@ -171,7 +194,7 @@ pub(super) async fn delete(
     Query(query): Query<DeleteQuery>,
 ) -> Response {
     events::run(&app, op.0, format!("delete {name}"), move |app, cx| async move {
-        verbs::delete::delete(&app, &parse(&name)?, query.force, &cx).await?;
+        verbs::delete::delete(&app, &parse(&name)?, query.id, query.force, &cx).await?;
         Ok(Outcome { result: None, afterwards: None })
     })
 }

@@ -45,7 +45,7 @@ pub(crate) async fn boot(app: &App, cx: &OpCx) -> Result<Vec<Check>, Cancelled> 
         Ok(vm) => ran(app, vm, booted).await,
         Err(error) => vec![fail(name, format!("did not boot: {}", chain(&error)), advice(&error))],
     };
-    let gone = verbs::delete::delete(app, &vm.name, true, cx).await;
+    let gone = verbs::delete::delete(app, &vm.name, Some(vm.id), true, cx).await;
     drop(lease);
     if let Err(error) = gone {
         let fix = format!("`banger vm delete --force {}`", vm.name);

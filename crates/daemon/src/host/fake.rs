@@ -377,6 +377,10 @@ impl Host for FakeHost {
         })
     }
 
+    fn used(&self, _: VmId) -> u64 {
+        4096
+    }
+
     fn logs(&self) -> Vec<Log> {
         Vec::new()
     }

@@ -176,6 +176,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The control groups of VMs, or why there are none.
     fn groups(&self) -> Result<&Groups, &NoGroups>;
 
+    /// What the VM's files take of this host's disk, in bytes.
+    fn used(&self, id: VmId) -> u64;
+
     /// The logs of processes that were started for VMs.
     fn logs(&self) -> Vec<Log>;
 

@@ -76,7 +76,7 @@ async fn a_verb_that_does_not_fit_is_refused_and_changes_nothing() {
     }
     arrange(&app, Target::Running).await;
     let (cx, _events) = begin(&app);
-    let denied = verbs::delete::delete(&app, &name("box"), false, &cx).await;
+    let denied = verbs::delete::delete(&app, &name("box"), None, false, &cx).await;
     assert!(matches!(denied, Err(VerbError::Denied { denied: Denied::Unfit(Status::Running), .. })), "{denied:?}");
     assert!(matches!(act(&app, Verb::Create).await, Err(VerbError::NameTaken(_))));
     bench.assert_settled(&app).await;

@@ -114,7 +114,7 @@ async fn act_as(app: &App, verb: Verb, cx: &OpCx) -> Result<(), VerbError> {
         Verb::Start => verbs::start::start(app, &name, cx).await.map(drop),
         Verb::Restart => verbs::restart::restart(app, &name, cx).await.map(drop),
         Verb::Stop | Verb::Kill => verbs::stop::stop(app, &name, verb, cx).await.map(drop),
-        Verb::Delete => verbs::delete::delete(app, &name, true, cx).await,
+        Verb::Delete => verbs::delete::delete(app, &name, None, true, cx).await,
     }
 }
 

@@ -3,15 +3,24 @@
 use super::{VerbError, apply};
 use crate::{App, db::OperationRow, op::OpCx};
 use banger_model::{
-    VmName,
+    VmId, VmName,
     api::op::Stage,
     vm::{Denied, Status, Target, Verb},
 };
 
-/// Removes a VM; a running one only with `force`. Only goes forward.
-pub(crate) async fn delete(app: &App, name: &VmName, force: bool, cx: &OpCx) -> Result<(), VerbError> {
+/// Removes a VM; a running one only with `force`; with `id`, none that is not that very VM. Only goes forward.
+pub(crate) async fn delete(
+    app: &App,
+    name: &VmName,
+    id: Option<VmId>,
+    force: bool,
+    cx: &OpCx,
+) -> Result<(), VerbError> {
     // 1. validate
     let (vm, slot) = app.admit(name, Verb::Delete).await?;
+    if id.is_some_and(|id| id != vm.id) {
+        return Err(VerbError::NotFound(name.to_string()));
+    }
     if !force && app.status(&vm) == Status::Running {
         let denied = Denied::Unfit(Status::Running);
         return Err(VerbError::Denied { verb: Verb::Delete, name: vm.name, denied });

@@ -159,3 +159,28 @@ pub struct VmList {
     /// Sorted by name.
     pub vms: Vec<VmView>,
 }
+
+/// What a prune would remove: every VM that is stopped and that nothing is under way on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PruneList {
+    /// Sorted by name.
+    pub vms: Vec<PrunableVm>,
+}
+
+/// A stopped VM and the room it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct PrunableVm {
+    /// Its identity: a delete that names it cannot hit another VM of the same name.
+    pub id: VmId,
+    /// Its name.
+    pub name: VmName,
+    /// Milliseconds since the epoch.
+    pub created_ms: u64,
+    /// When its last boot ended, in milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<u64>,
+    /// What its disks and logs take of the host's disk, in bytes.
+    pub used: ByteSize,
+}

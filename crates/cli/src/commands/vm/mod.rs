@@ -7,6 +7,7 @@ mod exec;
 mod kill;
 mod list;
 mod logs;
+mod prune;
 mod restart;
 mod run;
 mod shell;
@@ -35,6 +36,7 @@ pub(crate) enum Vm {
     Kill(kill::KillArgs),
     #[command(visible_alias = "rm")]
     Delete(delete::DeleteArgs),
+    Prune(prune::PruneArgs),
     #[command(visible_alias = "ps", alias = "ls")]
     List(list::ListArgs),
     Show(show::ShowArgs),
@@ -62,6 +64,7 @@ pub(super) async fn run(cx: &Cx<'_>, vm: Vm) -> Result<u8, CliError> {
         Vm::Restart(args) => restart::run(cx, args).await,
         Vm::Kill(args) => kill::run(cx, args).await,
         Vm::Delete(args) => delete::run(cx, args).await,
+        Vm::Prune(args) => prune::run(cx, args).await,
         Vm::List(_) => list::run(cx).await.map(|()| 0),
         Vm::Show(args) => show::run(cx, args).await,
         Vm::Exec(args) => exec::run(cx, args).await,

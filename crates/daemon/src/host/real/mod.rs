@@ -202,6 +202,10 @@ impl Host for RealHost {
         self.groups.as_ref()
     }
 
+    fn used(&self, id: VmId) -> u64 {
+        disks::used(&self.places.folder(id))
+    }
+
     fn logs(&self) -> Vec<Log> {
         // A folder that cannot be read now is told of by the inventory.
         let vms = inventory::folders(&self.places.vms).unwrap_or_default();

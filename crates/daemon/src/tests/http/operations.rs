@@ -177,3 +177,23 @@ async fn the_log_of_an_operation_is_told() {
     assert_eq!(api.get(&format!("/v1/operations/{other}/log")).await.json(), json!({ "records": [] }));
     api.get("/v1/operations/nonsense/log").await.error();
 }
+
+#[tokio::test]
+async fn a_prune_lists_what_is_stopped_and_hits_no_other() {
+    let api = Api::with_box().await;
+    assert_eq!(api.get("/v1/prune").await.json(), json!({ "vms": [] }), "a VM that runs is no candidate");
+    let delete = |query: String| {
+        let api = &api;
+        async move { api.ask(&format!("DELETE /v1/vms/box?{query}"), &[], "").await.lines().pop().unwrap() }
+    };
+    api.ask("POST /v1/vms/box/stop", &[], "").await;
+    let listed = api.get("/v1/prune").await.json()["vms"][0].clone();
+    assert_eq!((&listed["name"], &listed["used"]), (&json!("box"), &json!(4096)));
+    assert_eq!(delete("id=0123456789ab".into()).await["error"]["code"], "vm-not-found", "another VM of that name");
+    let id = listed["id"].as_str().unwrap().to_owned();
+    api.ask("POST /v1/vms/box/start", &[], "").await;
+    assert_eq!(delete(format!("id={id}")).await["error"]["code"], "vm-status", "it was put to use meanwhile");
+    api.ask("POST /v1/vms/box/stop", &[], "").await;
+    assert_eq!(delete(format!("id={id}")).await["event"], "done");
+    assert_eq!(api.get("/v1/vms").await.json()["vms"], json!([]));
+}
