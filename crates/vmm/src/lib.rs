@@ -30,6 +30,7 @@ pub mod record;
 pub mod scan;
 mod socket;
 mod spawn;
+pub mod stats;
 pub mod trim;
 pub mod tsc;
 
@@ -45,3 +46,4 @@ pub use prove::{ProofSetup, Proofs, Unusable, Verdict, prove};
 pub use record::{CompanionRecord, Identity, Record, RecordError, VmmRecord};
 pub use scan::{companions, find, scan};
 pub use spawn::SpawnError;
+pub use stats::{CounterFiles, DiskUsage, GuestUsage, HostUsage, StatsError};

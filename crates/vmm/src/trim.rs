@@ -46,6 +46,21 @@ pub fn trim(path: &Path, most: u64) -> io::Result<bool> {
     Ok(cut.map(|()| true)?)
 }
 
+/// Gives all that lies before `offset` back to the file system. One that makes no holes keeps it.
+///
+/// # Errors
+/// When the file cannot be opened or changed.
+pub(crate) fn let_go(path: &Path, offset: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path)?;
+    match offset / PAGE * PAGE {
+        0 => Ok(()),
+        hole => match fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, hole) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        },
+    }
+}
+
 /// Reads such a file from its beginning, or from where it was not cut off, and goes on when more was written.
 #[derive(Debug)]
 pub struct Reader {
@@ -59,7 +74,15 @@ impl Reader {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, at: 0 })
+        Self::open_at(path, 0)
+    }
+
+    /// Of the file at `path`, from that offset on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_at(path: &Path, at: u64) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, at })
     }
 
     /// The length of the file now.

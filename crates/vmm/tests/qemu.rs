@@ -4,8 +4,11 @@
 
 mod support;
 
+use banger_model::ByteSize;
+use banger_model::spec::DiskLimits;
 use banger_vmm::console::{self, Ending};
 use banger_vmm::trim;
+use banger_vmm::{CounterFiles, StatsError};
 use banger_vmm::{Exit, LaunchError, Record, Vmm, VmmConfig, VmmRecord, launch, launch_within};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -28,6 +31,36 @@ async fn qemu_boots_a_guest_and_poweroff_ends_it() {
     let date: u64 = console.split("date ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(now.abs_diff(date) < 60, "the guest's clock says {date}, ours {now}");
+}
+
+#[tokio::test]
+async fn what_a_guest_under_qemu_uses() {
+    let place = Place::new();
+    let mut config = place.qemu("read").await;
+    config.disks = vec![place.disk("a", 8, true), place.disk("b", 16, false)];
+    config.disk_limits = DiskLimits { bandwidth: Some(ByteSize::mib(100)), iops: Some(10_000) };
+    let vmm = launch(&config).await.unwrap();
+    place.console_says(&vmm, "guest: has read").await;
+    let files = CounterFiles { metrics: place.path("metrics.json"), total: place.path("total.json") };
+    let start = std::time::Instant::now();
+    let usage = loop {
+        let usage = vmm.guest_usage(&files).await.unwrap();
+        if usage.memory.is_some() {
+            break usage;
+        }
+        assert!(start.elapsed() < BOUND, "the guest does not tell of its memory: {usage:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let memory = usage.memory.unwrap();
+    assert!(memory.total > ByteSize::mib(128) && memory.total <= ByteSize::mib(256), "{memory:?}");
+    assert!(memory.available < memory.total && memory.available > ByteSize::mib(16), "{memory:?}");
+    assert_eq!(usage.disks.len(), 2);
+    assert!(usage.disks[0].read >= ByteSize::mib(8) && usage.disks[0].reads > 0, "{usage:?}");
+    assert!(usage.disks[1].written >= ByteSize::mib(1) && usage.disks[0].written == ByteSize(0), "{usage:?}");
+    let host = vmm.host_usage().await.unwrap();
+    assert!(host.cpu > Duration::from_millis(100) && host.resident > ByteSize::mib(50), "{host:?}");
+    vmm.kill_and_wait(BOUND).await.unwrap();
+    assert!(matches!(vmm.host_usage().await, Err(StatsError::Gone(_))));
 }
 
 #[tokio::test]

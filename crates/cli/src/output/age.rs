@@ -24,12 +24,14 @@ pub(crate) fn ago(then_ms: u64, now_ms: u64) -> String {
     }
 }
 
-/// A duration as a person reads it: `850 ms`, `3.1 s`, `2 min 5 s`.
+/// A duration as a person reads it: `850 ms`, `3.1 s`, `2 min 5 s`, `1 h 2 min`, `3 d 4 h`.
 pub(crate) fn took(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
         1..60 => format!("{:.1} s", duration.as_secs_f64()),
-        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds @ 3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        seconds => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
 
@@ -58,6 +60,8 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(took(Duration::from_millis(850)), "850 ms");
+        assert_eq!(took(Duration::from_secs(3720)), "1 h 2 min");
+        assert_eq!(took(Duration::from_secs(3 * 86_400 + 4 * 3600)), "3 d 4 h");
         assert_eq!(took(Duration::from_millis(3140)), "3.1 s");
         assert_eq!(took(Duration::from_secs(125)), "2 min 5 s");
     }

@@ -3,7 +3,7 @@
 use super::error::Failure;
 use crate::{
     guest::SessionError,
-    host::{BootError, ChooseError, HostError},
+    host::{BootError, ChooseError, HostError, UsageError},
     prepare::PrepareError,
     verbs::VerbError,
 };
@@ -55,7 +55,8 @@ fn of_kind(failure: &Failure) -> ErrorCode {
         Failure::Ended { end: EndReason::Panicked { .. }, .. } => ErrorCode::GuestPanic,
         Failure::Ended { .. } | Failure::Lost { .. } | Failure::Copy { .. } => ErrorCode::Guest,
         Failure::ShuttingDown => ErrorCode::ShuttingDown,
-        Failure::Console { .. } | Failure::Log { .. } | Failure::Db(_) => ErrorCode::Internal,
+        Failure::Stats { source: UsageError::Gone, .. } => ErrorCode::VmStatus,
+        Failure::Stats { .. } | Failure::Console { .. } | Failure::Log { .. } | Failure::Db(_) => ErrorCode::Internal,
         Failure::Verb(error) => verb(error),
         Failure::Prepare(error) => prepare(error),
     }

@@ -1,7 +1,13 @@
 //! The one place where every failure becomes an answer: a closed code, an HTTP status, and what people are told.
 
 use super::code;
-use crate::{db::DbError, guest::SessionError, host::BootError, prepare::PrepareError, verbs::VerbError};
+use crate::{
+    db::DbError,
+    guest::SessionError,
+    host::{BootError, UsageError},
+    prepare::PrepareError,
+    verbs::VerbError,
+};
 use axum::{
     http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
@@ -45,6 +51,8 @@ pub(crate) enum Failure {
     Log { source: std::io::Error },
     #[error("cannot read the console of {vm}")]
     Console { vm: VmName, source: std::io::Error },
+    #[error("cannot tell what {vm} uses")]
+    Stats { vm: VmName, source: UsageError },
     /// The agent of a running VM.
     #[error("cannot {what} in {vm}")]
     Guest { vm: VmName, what: &'static str, source: SessionError },
@@ -112,6 +120,7 @@ impl Failure {
         match self {
             Self::NoBoot { vm, .. }
             | Self::NeverBooted { vm }
+            | Self::Stats { vm, .. }
             | Self::NotRunning { vm, .. }
             | Self::Console { vm, .. }
             | Self::Guest { vm, .. }

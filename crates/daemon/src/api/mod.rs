@@ -19,6 +19,7 @@ mod op_id;
 mod openapi;
 mod operations;
 mod running;
+mod stats;
 mod vms;
 
 #[cfg(test)]
@@ -58,6 +59,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(exec::exec))
         .routes(routes!(files::copy_out, files::copy_in))
         .routes(routes!(logs::show))
+        .routes(routes!(stats::show))
         .routes(routes!(images::list))
         .routes(routes!(images::pull))
         .routes(routes!(images::import))

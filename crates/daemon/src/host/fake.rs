@@ -8,6 +8,7 @@ use super::*;
 use crate::db::Db;
 use crate::logbook::Log;
 use banger_model::{
+    ByteSize,
     api::vm::EndReason,
     spec::{Accel, NetMode, VmmKind},
     vm::Target,
@@ -394,7 +395,23 @@ impl Host for FakeHost {
         Err(&NoGroups::NoTree)
     }
 
-    fn trim(&self) {}
+    fn tidy(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    fn usage(&self, id: VmId) -> BoxFuture<'_, Result<Usage, UsageError>> {
+        Box::pin(async move {
+            self.with(id, |machine| machine.alive).then_some(()).ok_or(UsageError::Gone)?;
+            let host = HostUsage { cpu: Duration::from_secs(3), resident: ByteSize::mib(100), proportional: None };
+            let disk =
+                DiskStats { name: "image".into(), read: ByteSize(4096), written: ByteSize(0), reads: 1, writes: 0 };
+            Ok(Usage { host, guest: None, disks: vec![disk], vsock: None })
+        })
+    }
+
+    fn processor_time(&self, _: VmId) -> BoxFuture<'_, Result<Duration, UsageError>> {
+        Box::pin(async { Ok(Duration::from_secs(3)) })
+    }
 
     fn user_net(&self) -> Result<(), NoUserNet> {
         Ok(())

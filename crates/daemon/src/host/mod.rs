@@ -16,13 +16,22 @@ use crate::{
     resource::Resource,
 };
 use banger_image::{DiskError, image::ImageError, initramfs::InitramfsError, kernel::KernelError};
-use banger_model::{VmId, api::vm::EndReason, vm::Observed, wire::guest::GuestFacts};
+use banger_model::{
+    VmId,
+    api::{
+        stats::{DiskStats, GuestMemoryStats, StreamStats},
+        vm::EndReason,
+    },
+    vm::Observed,
+    wire::guest::GuestFacts,
+};
 use banger_vmm::confine::cgroup::{Groups, NoGroups};
-use banger_vmm::{BinaryError, CompanionError, KillError, LaunchError, WatchError};
+use banger_vmm::{BinaryError, CompanionError, HostUsage, KillError, LaunchError, StatsError, WatchError};
 use futures_util::future::BoxFuture;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    time::Duration,
 };
 
 /// Whether an effect was needed.
@@ -129,6 +138,24 @@ pub(crate) enum BootError {
     Cancelled(#[from] Cancelled),
 }
 
+/// What a running VM uses of the host, and what its guest does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) host: HostUsage,
+    pub(crate) guest: Option<GuestMemoryStats>,
+    pub(crate) disks: Vec<DiskStats>,
+    pub(crate) vsock: Option<StreamStats>,
+}
+
+/// A VM of which nothing can be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("its VMM is gone")]
+    Gone,
+    #[error(transparent)]
+    Stats(#[from] StatsError),
+}
+
 /// Effects on the host, and talking to guests.
 pub(crate) trait Host: Send + Sync + 'static {
     /// Makes the resource be there.
@@ -182,8 +209,14 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The logs of processes that were started for VMs.
     fn logs(&self) -> Vec<Log>;
 
-    /// Cuts what guests and their VMMs have written without end. Blocks, briefly.
-    fn trim(&self);
+    /// Keeps what guests and their VMMs write within its bounds. Called every second.
+    fn tidy(&self) -> BoxFuture<'_, ()>;
+
+    /// What a running VM uses. Takes some seconds at most.
+    fn usage(&self, id: VmId) -> BoxFuture<'_, Result<Usage, UsageError>>;
+
+    /// Processor time that its VMM has used.
+    fn processor_time(&self, id: VmId) -> BoxFuture<'_, Result<Duration, UsageError>>;
 
     /// Whether user-mode networks can be had, and what is missing if not.
     fn user_net(&self) -> Result<(), NoUserNet>;

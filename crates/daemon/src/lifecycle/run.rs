@@ -136,8 +136,7 @@ async fn trim(app: Arc<App>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let host = Arc::clone(&app.host);
-        let _ = tokio::task::spawn_blocking(move || host.trim()).await;
+        app.host.tidy().await;
     }
 }
 

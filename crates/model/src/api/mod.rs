@@ -14,6 +14,7 @@
 //! | `GET /vms/NAME/files?path=P` | | a tar |
 //! | `PUT /vms/NAME/files?path=P` | a tar | `204` |
 //! | `GET /vms/NAME/logs?boot=N&follow=BOOL` | | the console as text |
+//! | `GET /vms/NAME/stats?interval_ms=N` | | [`stats::VmStats`] |
 //! | `GET /images`, `GET /images/REF` | | [`image::ImageList`], [`image::ImageView`] |
 //! | `DELETE /images/REF` | | events |
 //! | `POST /images/pull`, `POST /images/import` | [`image::PullImage`], [`image::ImportImage`] | events |
@@ -33,6 +34,7 @@ pub mod error;
 pub mod exec;
 pub mod image;
 pub mod op;
+pub mod stats;
 pub mod vm;
 
 /// The header that carries an operation's id, both ways.

@@ -1,9 +1,9 @@
-//! The first words with QEMU's control socket: proof that its main loop runs.
+//! Talking with QEMU's control socket: one client at a time; the next one waits.
 //!
 //! QEMU opens this socket before it opens disks and builds the machine, but it answers commands only afterwards. So an
-//! answer means that nothing on its command line was refused.
+//! answer means that nothing on its command line was refused. Nothing here has a bound in time: callers have.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io;
 use std::path::Path;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -17,29 +17,50 @@ const MAX_LINE: u64 = 64 * 1024;
 /// # Errors
 /// When what listens there does not speak QMP, or hangs up.
 pub(crate) async fn running(socket: &Path) -> io::Result<()> {
-    let mut stream = BufReader::new(crate::socket::connect(socket).await?);
-    read_until(&mut stream, "QMP").await?;
-    stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n").await?;
-    read_until(&mut stream, "return").await?;
-    stream.write_all(b"{\"execute\":\"query-status\"}\n").await?;
-    read_until(&mut stream, "return").await?;
-    Ok(())
+    let mut qmp = Qmp::on(crate::socket::connect(socket).await?).await?;
+    qmp.execute("query-status", json!({})).await.map(drop)
 }
 
-/// Reads messages until one has that key; events in between are of no interest.
-async fn read_until(stream: &mut BufReader<UnixStream>, key: &str) -> io::Result<Value> {
-    loop {
-        let mut line = Vec::new();
-        (&mut *stream).take(MAX_LINE).read_until(b'\n', &mut line).await?;
-        if line.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let message: Value = serde_json::from_slice(&line)?;
-        if let Some(value) = message.get(key) {
-            return Ok(value.clone());
-        }
-        if message.get("error").is_some() {
-            return Err(io::Error::from(io::ErrorKind::InvalidData));
+/// A conversation with one QEMU.
+#[derive(Debug)]
+pub(crate) struct Qmp(BufReader<UnixStream>);
+
+impl Qmp {
+    /// With one that runs.
+    pub(crate) async fn of_running(socket: &Path) -> io::Result<Self> {
+        Self::on(UnixStream::connect(socket).await?).await
+    }
+
+    async fn on(stream: UnixStream) -> io::Result<Self> {
+        let mut qmp = Self(BufReader::new(stream));
+        qmp.read_until("QMP").await?;
+        qmp.execute("qmp_capabilities", json!({})).await?;
+        Ok(qmp)
+    }
+
+    /// What QEMU returns.
+    pub(crate) async fn execute(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+        let line = format!("{}\n", json!({ "execute": command, "arguments": arguments }));
+        self.0.write_all(line.as_bytes()).await?;
+        self.read_until("return").await
+    }
+
+    /// Reads messages until one has that key; events in between are of no interest.
+    async fn read_until(&mut self, key: &str) -> io::Result<Value> {
+        loop {
+            let mut line = Vec::new();
+            (&mut self.0).take(MAX_LINE).read_until(b'\n', &mut line).await?;
+            if line.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let message: Value = serde_json::from_slice(&line)?;
+            if let Some(value) = message.get(key) {
+                return Ok(value.clone());
+            }
+            if let Some(error) = message.get("error") {
+                let said = error["desc"].as_str().unwrap_or_default();
+                return Err(io::Error::new(io::ErrorKind::InvalidData, crate::console::clean(said.as_bytes())));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ dpkg -x ./*.deb kernel
 
 mkdir -p done root/bin root/dev root/proc root/sys root/modules
 cp "$(command -v busybox)" root/bin/busybox
-modules="virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_console rng-core virtio-rng"
+modules="virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net virtio_console rng-core virtio-rng virtio_balloon"
 for module in $modules; do
     for file in $(find kernel -name "$module.ko" -o -name "$module.ko.xz"); do
         case $file in
@@ -48,6 +48,12 @@ done
 case $act in
 poweroff) $B poweroff -f ;;
 reboot) $B reboot -f ;;
+read)
+    $B cat /dev/vda >/dev/null
+    $B dd if=/dev/zero of=/dev/vdb bs=1M count=1 2>/dev/null
+    $B sync
+    echo "guest: has read"
+    ;;
 panic) echo c >/proc/sysrq-trigger ;;
 flood) while :; do echo "guest: $($B head -c 4000 /dev/zero | $B tr '\0' x)"; done ;;
 port)

@@ -13,6 +13,7 @@ mod run;
 mod shell;
 mod show;
 mod start;
+mod stats;
 mod stop;
 
 use super::{Cx, several};
@@ -44,6 +45,7 @@ pub(crate) enum Vm {
     Shell(shell::ShellArgs),
     Cp(cp::CpArgs),
     Logs(logs::LogsArgs),
+    Stats(stats::StatsArgs),
 }
 
 impl Vm {
@@ -71,6 +73,7 @@ pub(super) async fn run(cx: &Cx<'_>, vm: Vm) -> Result<u8, CliError> {
         Vm::Shell(args) => shell::run(cx, args).await,
         Vm::Cp(args) => cp::run(cx, args).await.map(|()| 0),
         Vm::Logs(args) => logs::run(cx, args).await.map(|()| 0),
+        Vm::Stats(args) => stats::run(cx, args).await,
     }
 }
 

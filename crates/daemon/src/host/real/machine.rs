@@ -25,6 +25,9 @@ const CONSOLES_KEPT: u32 = 5;
 /// Folders where programs are looked for whatever the caller's `PATH` says.
 const USUAL_FOLDERS: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
+/// What the disks of a VM are, in the order in which its VMM is given them.
+pub(super) const DISKS: [&str; 4] = ["image", "modules", "layer", "work"];
+
 /// Where programs are looked for.
 pub(super) fn search_path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
@@ -76,6 +79,7 @@ pub(super) async fn config(
         memory: vm.spec.memory,
         kernel,
         kernel_args: Vec::new(),
+        // As `DISKS` says.
         disks: vec![
             disk(&root, true),
             disk(&modules, true),

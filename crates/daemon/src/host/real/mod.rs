@@ -12,10 +12,12 @@ mod inventory;
 mod machine;
 mod places;
 mod sessions;
+mod stats;
 mod trim;
 mod usernet;
 
 use super::{BootError, Change, ChooseError, Host, HostError, Inventory, NoUserNet, Present};
+use super::{Usage, UsageError};
 use crate::{
     boot_files::BootFiles,
     config::ConfigFile,
@@ -213,8 +215,25 @@ impl Host for RealHost {
         vms.into_iter().map(log).collect()
     }
 
-    fn trim(&self) {
-        self.trim_all();
+    fn tidy(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.trim_all();
+            self.add_counters_up().await;
+        })
+    }
+
+    fn usage(&self, id: VmId) -> BoxFuture<'_, Result<Usage, UsageError>> {
+        Box::pin(async move {
+            let vmm = self.vmm(id).ok_or(UsageError::Gone)?;
+            Ok(self.usage_of(&vmm, id).await?)
+        })
+    }
+
+    fn processor_time(&self, id: VmId) -> BoxFuture<'_, Result<std::time::Duration, UsageError>> {
+        Box::pin(async move {
+            let vmm = self.vmm(id).ok_or(UsageError::Gone)?;
+            Ok(self.processor_time_of(&vmm).await?)
+        })
     }
 
     fn user_net(&self) -> Result<(), NoUserNet> {

@@ -36,10 +36,10 @@ impl RealHost {
 }
 
 impl Complaints {
-    fn tell(&self, path: PathBuf, error: &std::io::Error) {
+    pub(super) fn tell(&self, path: PathBuf, error: &(dyn std::error::Error + 'static)) {
         let mut told = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !told.contains(&path) {
-            tracing::warn!(path = %path.display(), %error, "it grows, and cannot be cut");
+            tracing::warn!(path = %path.display(), error, "it grows, and cannot be cut");
             told.insert(path);
         }
     }

@@ -6,6 +6,7 @@ mod guest;
 mod logs;
 mod operations;
 mod refusals;
+mod stats;
 
 use super::*;
 use crate::host::fake::Agent;
