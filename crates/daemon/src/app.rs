@@ -9,15 +9,16 @@ use crate::{
     op::Operations,
     prepare::{Prepare, Users},
     reconcile,
+    room::{self, Claim},
     slots::{Slot, Slots},
     verbs::VerbError,
 };
 use banger_model::{
-    Digest, VmId, VmName,
+    ByteSize, Digest, VmId, VmName,
     api::vm::{OpenOp, RunningVm, VmView},
     paths::Paths,
     spec::NetMode,
-    vm::{self, Denied, Status, Verb},
+    vm::{self, Denied, Status, Target, Verb},
 };
 use std::{
     collections::HashSet,
@@ -111,6 +112,15 @@ impl App {
         Ok(users)
     }
 
+    /// Refuses a guest that could not be given its memory beside the VMs that run, or are about to.
+    pub(crate) async fn check_memory(&self, asked: ByteSize) -> Result<(), VerbError> {
+        let running = self.db.vms().await?.into_iter().filter(|vm| vm.target == Target::Running);
+        let claims: Vec<_> = running
+            .map(|vm| Claim { promised: vm.spec.memory, taken: self.host.memory_taken(vm.id).unwrap_or_default() })
+            .collect();
+        room::check_memory(&self.host_facts, self.host_facts.memory_available(), &claims, asked)
+    }
+
     /// The VM and its slot, if its status admits the verb. Denies at once while an operation is open; waits for the slot
     /// while the daemon itself tidies up.
     pub(crate) async fn admit(&self, name: &VmName, verb: Verb) -> Result<(VmRow, Slot), VerbError> {
@@ -150,7 +160,7 @@ impl App {
             kernel_release: boot.kernel_release,
             boot_id: boot.boot_id,
             offline: vm.spec.net == NetMode::User && !present.net_alive,
-            warnings: boot.warnings,
+            warnings: boot.warnings.into_iter().chain(self.room_warning(vm.id)).collect(),
         });
         VmView {
             id: vm.id,
@@ -164,6 +174,10 @@ impl App {
             last_end: vm.last_end,
             operation: vm.operation.map(|operation| OpenOp { op: operation.op, verb: operation.verb }),
         }
+    }
+
+    fn room_warning(&self, id: VmId) -> Option<String> {
+        self.host.disk_room(id).and_then(|room| room.warning())
     }
 
     /// Sees to a running VM: when its VMM or its network has gone, the VM is reconciled.

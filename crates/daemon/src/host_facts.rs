@@ -1,6 +1,5 @@
 //! What the defaults and limits of VMs depend on.
 
-use crate::verbs::VerbError;
 use banger_model::ByteSize;
 
 /// Measured once, at daemon start.
@@ -32,13 +31,9 @@ impl HostFacts {
         ByteSize::mib((self.memory_total.as_mib() / 8).clamp(512, 8192))
     }
 
-    /// Refuses a guest that the host could not give its memory to now.
-    pub(crate) fn check_memory(&self, asked: ByteSize) -> Result<(), VerbError> {
-        let available = meminfo("MemAvailable:").unwrap_or(self.memory_total);
-        match asked > available {
-            true => Err(VerbError::Memory { asked, available, total: self.memory_total }),
-            false => Ok(()),
-        }
+    /// What can be had at this moment without swapping.
+    pub(crate) fn memory_available(&self) -> ByteSize {
+        meminfo("MemAvailable:").unwrap_or(self.memory_total)
     }
 }
 

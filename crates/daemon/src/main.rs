@@ -23,6 +23,7 @@ mod op;
 mod prepare;
 mod reconcile;
 mod resource;
+mod room;
 mod slots;
 mod verbs;
 

@@ -134,14 +134,60 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
     }
     let sandbox = Sandbox::new();
     let small = Small::mount(&sandbox.state(), "60m");
-    let vm = sandbox.vm("box");
+    let run = sandbox.banger("vm run --name box -d").run();
+    run.ok();
+    assert!(run.stderr.contains("free for its disks"), "warned before it is full: {run}");
+    let (vm, other) = (sandbox.existing("box"), sandbox.vm("other"));
+    assert!(vm.show()["running"]["warnings"].to_string().contains("may still grow by"), "{}", vm.show());
+    let doctor = sandbox.banger("doctor").run();
+    assert!(doctor.stdout.contains("the disks of 2 VMs may still grow by"), "{doctor}");
+
     let write = vm.sh("dd if=/dev/urandom of=/root/big bs=1M count=100 conv=fsync").run();
     assert!(!write.status.success(), "{write}");
     vm.exec("true").run().ok();
+    assert_eq!(
+        other.sh("echo here; cat /etc/passwd >/dev/null").run().ok(),
+        "here",
+        "it only has no room to write either"
+    );
     sandbox.banger("vm delete --force box").run().ok();
+    other.sh("dd if=/dev/urandom of=/root/big bs=1M count=20 conv=fsync").run().ok();
+    sandbox.banger("vm delete --force other").run().ok();
     sandbox.assert_no_vm_left();
     sandbox.stop_daemon();
     drop(small);
+}
+
+#[test]
+fn memory_that_is_not_free_is_refused_before_boot_with_the_figure() {
+    let sandbox = Sandbox::new();
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: u64 = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let all = format!("{}M", kib / 1024);
+    let run = sandbox.banger("vm run --rm --memory").arg(&all).words("-- true").run();
+    run.fails_with(&["of memory is more than this host can give", "are free"]);
+    assert!(!run.stderr.contains("start the VMM"), "{run}");
+    sandbox.assert_no_vm_left();
+}
+
+#[test]
+fn what_runs_a_vm_has_no_rights_and_goes_first_when_memory_runs_out() {
+    let sandbox = Sandbox::new();
+    let vm = sandbox.vm_with("box", "--net user");
+    let about = |pid: u32, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let status = about(vm.vmm_pid(), "status");
+    let field = |name: &str| {
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {status}"));
+        line.trim().to_owned()
+    };
+    assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".into(), "2".into()));
+    assert_eq!((field("CapPrm:"), field("CapEff:")), ("0".repeat(16), "0".repeat(16)));
+    let score = |pid: u32| about(pid, "oom_score_adj").trim().parse::<i32>().unwrap();
+    let companions = sandbox.processes().into_iter().filter(|process| process.command.contains("banger-usernet"));
+    let companions: Vec<_> = companions.map(|process| score(process.pid)).collect();
+    assert_eq!(companions.len(), 1);
+    assert!(score(vm.vmm_pid()) > companions[0] && companions[0] > score(sandbox.daemon_pid()));
 }
 
 #[test]

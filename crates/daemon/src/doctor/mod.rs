@@ -17,7 +17,8 @@ pub(crate) async fn look(app: &App, found: &mut (dyn FnMut(Check) + Send)) {
     found(system::configuration(app));
     found(system::defaults(app));
     system::folders(app).into_iter().for_each(&mut *found);
-    found(system::memory(app));
+    found(system::memory(app).await);
+    found(system::disks(app).await);
     found(system::kvm());
     found(confinement::walls());
     found(confinement::limits(app));

@@ -98,14 +98,36 @@ fn folder(name: &str, path: &Path, variable: &str, holds_disks: bool) -> Check {
 }
 
 /// Whether the memory that a VM gets is there now.
-pub(super) fn memory(app: &App) -> Check {
+pub(super) async fn memory(app: &App) -> Check {
     let wanted = app.host_facts.default_memory();
-    match app.host_facts.check_memory(wanted) {
+    match app.check_memory(wanted).await {
         Ok(()) => pass(
             "memory",
             format!("{} of the host's {} for each VM, and that is free", wanted, app.host_facts.memory_total),
         ),
-        Err(error) => warn("memory", chain(&error), "end something else, or give VMs less with `--memory`"),
+        Err(error) => warn("memory", chain(&error), "end a VM or something else, or give VMs less with `--memory`"),
+    }
+}
+
+/// Whether VMs' disks may outgrow the host's.
+pub(super) async fn disks(app: &App) -> Check {
+    let name = "room for disks";
+    let rooms: Vec<_> = match app.db.vms().await {
+        Ok(vms) => vms.iter().filter_map(|vm| app.host.disk_room(vm.id)).collect(),
+        Err(error) => return warn(name, chain(&error), "see the daemon's log"),
+    };
+    let growth = ByteSize(rooms.iter().map(|room| room.growth.0).sum());
+    let Some(free) = rooms.iter().map(|room| room.free).min() else {
+        return pass(name, "there are no VMs whose disks could grow");
+    };
+    let detail = format!("{free} are free, and the disks of {} VMs may still grow by {growth}", rooms.len());
+    match free < growth && free < COMFORTABLE {
+        false => pass(name, detail),
+        true => warn(
+            name,
+            format!("{detail}: guests' writes fail when that is used up"),
+            "free some room there, for example with `banger vm delete` and `banger image delete`",
+        ),
     }
 }
 

@@ -364,6 +364,14 @@ impl Host for FakeHost {
         self.with(id, |machine| machine.alive.then_some(1))
     }
 
+    fn memory_taken(&self, _: VmId) -> Option<ByteSize> {
+        None
+    }
+
+    fn disk_room(&self, _: VmId) -> Option<DiskRoom> {
+        None
+    }
+
     fn choose<'a>(&'a self, _: &'a VmRow, _: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>> {
         Box::pin(async {
             Ok(BootRow {

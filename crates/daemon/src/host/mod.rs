@@ -14,10 +14,11 @@ use crate::{
     logbook::Log,
     op::{Cancelled, OpCx},
     resource::Resource,
+    room::DiskRoom,
 };
 use banger_image::{DiskError, image::ImageError, initramfs::InitramfsError, kernel::KernelError};
 use banger_model::{
-    VmId,
+    ByteSize, VmId,
     api::{
         stats::{DiskStats, GuestMemoryStats, StreamStats},
         vm::EndReason,
@@ -193,6 +194,12 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// The VMM's process.
     fn vmm_pid(&self, id: VmId) -> Option<u32>;
+
+    /// What the VMM holds of the host's memory; none when there is no VMM.
+    fn memory_taken(&self, id: VmId) -> Option<ByteSize>;
+
+    /// How its disks stand to the host's; none when that cannot be told. Cheap: asked for every VM of a listing.
+    fn disk_room(&self, id: VmId) -> Option<DiskRoom>;
 
     /// Which VMM is to run a VM, and why. May take a while the first time.
     fn choose<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>>;

@@ -13,6 +13,18 @@ use banger_model::{
     vm::{Denied, Verb},
 };
 
+/// What of the free memory is not to be had.
+struct Kept(ByteSize);
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            ByteSize(0) => Ok(()),
+            kept => write!(f, ", and {kept} of that are kept for VMs that run"),
+        }
+    }
+}
+
 /// A verb's failure. The daemon maps it once, in `api::error`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VerbError {
@@ -26,8 +38,8 @@ pub(crate) enum VerbError {
     Denied { verb: Verb, name: VmName, denied: Denied },
     #[error("{value} is not a usable {what}: {reason}")]
     Value { what: &'static str, value: String, reason: String },
-    #[error("{asked} of memory is more than this host can give: {available} of its {total} are free")]
-    Memory { asked: ByteSize, available: ByteSize, total: ByteSize },
+    #[error("{asked} of memory is more than this host can give: {available} of its {total} are free{}", Kept(*kept))]
+    Memory { asked: ByteSize, available: ByteSize, total: ByteSize, kept: ByteSize },
     #[error(transparent)]
     NoUserNet(#[from] NoUserNet),
     #[error(transparent)]

@@ -23,7 +23,7 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
         Admitted::Go(vm, slot) => (vm, slot),
         Admitted::Already(vm) => return Ok(vm),
     };
-    app.host_facts.check_memory(vm.spec.memory)?;
+    app.check_memory(vm.spec.memory).await?;
 
     // 2. prepare
     app.prepare.initramfs(&vm.spec.kernel_digest).await?;

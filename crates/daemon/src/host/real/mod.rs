@@ -11,6 +11,7 @@ mod held;
 mod inventory;
 mod machine;
 mod places;
+mod room;
 mod sessions;
 mod stats;
 mod trim;
@@ -26,8 +27,11 @@ use crate::{
     logbook::Log,
     op::OpCx,
     resource::Resource,
+    room::DiskRoom,
 };
-use banger_model::{VmId, api::vm::EndReason, host_name::VmFile, paths::Paths, spec::NetMode, wire::guest::GuestFacts};
+use banger_model::{
+    ByteSize, VmId, api::vm::EndReason, host_name::VmFile, paths::Paths, spec::NetMode, wire::guest::GuestFacts,
+};
 use banger_vmm::confine::cgroup::{Groups, NoGroups};
 use banger_vmm::record::{CompanionRecord, VmmRecord};
 use futures_util::future::BoxFuture;
@@ -190,6 +194,14 @@ impl Host for RealHost {
 
     fn vmm_pid(&self, id: VmId) -> Option<u32> {
         self.vmm(id).map(|vmm| vmm.pid())
+    }
+
+    fn memory_taken(&self, id: VmId) -> Option<ByteSize> {
+        self.vmm(id).and_then(|vmm| room::resident(vmm.pid()))
+    }
+
+    fn disk_room(&self, id: VmId) -> Option<DiskRoom> {
+        room::of_disks(&self.places, id)
     }
 
     fn choose<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>> {
