@@ -21,6 +21,9 @@ const NAME_TRIES: u32 = 64;
 pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(VmRow, Option<Lease>), VerbError> {
     // 1. validate
     let wanted = app.config.load()?.resolve(&request, &app.host_facts, app.host.user_net())?;
+    if request.start {
+        app.check_memory(wanted.memory).await?;
+    }
     let name = free_name(app, request.name.as_ref()).await?;
     cx.plan(VmPlan { name: name.clone(), vcpu: wanted.vcpu, memory: wanted.memory, disk: wanted.disk });
 
