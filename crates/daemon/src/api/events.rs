@@ -54,7 +54,7 @@ where
                 }
                 Err(failure) => {
                     let (_, error) = body_of(&failure, op);
-                    tracing::warn!(code = ?error.code, message = error.message, causes = ?error.causes, "operation failed");
+                    tracing::warn!(code = ?error.code, error = error.message, causes = ?error.causes, "operation failed");
                     cx.finish(OpEvent::Failed { error }).await;
                 }
             }

@@ -49,7 +49,7 @@ pub(crate) async fn attach(mut request: Request, next: Next) -> Response {
 /// What the client is told, with the headers that were found on the way, such as the methods that are allowed.
 fn answer(failure: &Failure, op: OpId, unanswered: Response) -> Response {
     let (status, body) = body_of(failure, op);
-    tracing::warn!(code = ?body.code, message = body.message, causes = ?body.causes, "refused or failed");
+    tracing::warn!(code = ?body.code, error = body.message, causes = ?body.causes, "refused or failed");
     let mut response = (status, axum::Json(body)).into_response();
     for (name, value) in unanswered.headers() {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
