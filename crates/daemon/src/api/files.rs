@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     App,
-    guest::{Channel, Incoming},
+    guest::{Channel, Incoming, STALL_BOUND},
 };
 use axum::{
     body::Body as HttpBody,
@@ -28,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::time::timeout;
 
 /// How much of what the guest complains is kept, in bytes.
 const MAX_COMPLAINT: usize = 4096;
@@ -132,7 +133,7 @@ impl Copy {
     /// The next piece of the guest's tar. Asked for only once the one before has been taken, so that is credited here.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            let incoming = self.incoming().await?;
+            let incoming = timeout(STALL_BOUND, self.incoming()).await.map_err(|_| self.stuck())??;
             match self.take(incoming).await? {
                 Some(News::Chunk(chunk)) => {
                     self.credit(Stream::Stdout, chunk.len()).await?;
@@ -153,7 +154,10 @@ impl Copy {
             if let Err(error) = self.channel.feed(&mut data).await {
                 return Err(self.running.failed("copy files", error).await);
             }
+            // The guest takes it as soon as it is written, so one that has no room is at work, or stuck.
+            let stuck = !data.is_empty();
             tokio::select! {
+                () = tokio::time::sleep(STALL_BOUND), if stuck => return Err(self.stuck()),
                 incoming = self.incoming() => if let Some(News::Done) = self.take(incoming?).await? {
                     return Ok(());
                 },
@@ -207,6 +211,11 @@ impl Copy {
             Ok(()) => Ok(()),
             Err(error) => Err(self.running.failed("copy files", error).await),
         }
+    }
+
+    fn stuck(&self) -> Failure {
+        let reason = format!("nothing of it came on for {} s; the guest may hang", STALL_BOUND.as_secs());
+        Failure::Copy { vm: self.running.vm.name.clone(), path: self.path.clone(), way: self.way, reason }
     }
 
     fn failure(&self, status: ExitStatus) -> Failure {

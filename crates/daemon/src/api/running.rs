@@ -60,6 +60,10 @@ impl Running {
         if self.app.shutdown.is_cancelled() {
             return Failure::ShuttingDown;
         }
+        if self.session.stalled() {
+            let vm = self.vm.name.clone();
+            return Failure::Guest { vm, what: "go on", source: SessionError::Stalled };
+        }
         let vm = &self.vm;
         let Ok(seen) = tokio::time::timeout(END_BOUND, self.app.host.ended(vm)).await else {
             return Failure::Lost { vm: vm.name.clone() };

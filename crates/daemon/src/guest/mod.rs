@@ -10,4 +10,4 @@ mod session;
 
 pub(crate) use channel::{Channel, Incoming};
 pub(crate) use inbox::Violation;
-pub(crate) use session::{Session, SessionError};
+pub(crate) use session::{STALL_BOUND, Session, SessionError};

@@ -16,7 +16,10 @@ use banger_model::wire::{
 use bytes::{Bytes, BytesMut};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -37,6 +40,10 @@ const WRITE_SIZE: usize = 128 * 1024;
 /// How long the agent may take to answer a request. It answers as soon as it has begun, and never waits for a disk.
 const ANSWER_BOUND: Duration = Duration::from_secs(60);
 
+/// How long a guest may take nothing of what is sent to it, though its VMM runs, or nothing of a copy. What a command does not
+/// read waits in the guest, so this says nothing about commands. Tests cannot wait that long.
+pub(crate) const STALL_BOUND: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 60 });
+
 /// Why there is no answer from the guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
@@ -54,6 +61,8 @@ pub(crate) enum SessionError {
     Refused(#[source] Refusal),
     #[error("the agent in the guest did not answer within {} s", .0.as_secs())]
     Silent(Duration),
+    #[error("the guest took nothing of what was sent to its agent for {} s", STALL_BOUND.as_secs())]
+    Stalled,
 }
 
 #[derive(Default)]
@@ -66,6 +75,8 @@ struct Shared {
     routes: Mutex<Routes>,
     writer: mpsc::Sender<Bytes>,
     closed: CancellationToken,
+    /// It was given up because the guest took nothing.
+    stalled: AtomicBool,
 }
 
 /// A session; cheap to clone. It ends when the stream does, or when the last clone and channel are gone.
@@ -89,7 +100,8 @@ impl Session {
     fn start(read: OwnedReadHalf, write: OwnedWriteHalf, rest: &[u8]) -> Self {
         let (writer, queue) = mpsc::channel(WRITE_QUEUE);
         let closed = CancellationToken::new();
-        let shared = Arc::new(Shared { routes: Mutex::default(), writer, closed: closed.clone() });
+        let stalled = AtomicBool::new(false);
+        let shared = Arc::new(Shared { routes: Mutex::default(), writer, closed: closed.clone(), stalled });
         let mut decoder = Decoder::default();
         decoder.feed(rest);
         let reader = Arc::clone(&shared);
@@ -103,12 +115,18 @@ impl Session {
             }
             reader.end();
         });
-        let ends = closed.clone();
+        // It must not keep the queue open that it reads.
+        let (ends, sender) = (closed.clone(), Arc::downgrade(&shared));
         tokio::spawn(async move {
-            tokio::select! {
-                () = ends.cancelled() => {}
-                _ = write_frames(write, queue) => ends.cancel(),
+            let ended = tokio::select! {
+                () = ends.cancelled() => return,
+                ended = write_frames(write, queue) => ended,
+            };
+            if let (Err(error @ SessionError::Stalled), Some(shared)) = (ended, sender.upgrade()) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the session with the guest was given up");
+                shared.stalled.store(true, Ordering::Relaxed);
             }
+            ends.cancel();
         });
         Self { shared, _end: Arc::new(closed.drop_guard()) }
     }
@@ -116,6 +134,11 @@ impl Session {
     /// Resolves when the session has ended.
     pub(crate) async fn closed(&self) {
         self.shared.closed.cancelled().await;
+    }
+
+    /// Whether the session has ended because the guest took nothing any more.
+    pub(crate) fn stalled(&self) -> bool {
+        self.shared.stalled.load(Ordering::Relaxed)
     }
 
     /// Begins a request on a new channel, and waits until the guest has taken it.
@@ -234,7 +257,7 @@ async fn read_frames(mut read: OwnedReadHalf, mut decoder: Decoder, shared: &Sha
     }
 }
 
-async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>) -> std::io::Result<()> {
+async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes>) -> Result<(), SessionError> {
     let mut buffer = BytesMut::new();
     while let Some(frame) = queue.recv().await {
         buffer.extend_from_slice(&frame);
@@ -243,8 +266,12 @@ async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Bytes
             let Ok(frame) = queue.try_recv() else { break };
             buffer.extend_from_slice(&frame);
         }
-        write.write_all(&buffer).await?;
-        buffer.clear();
+        while !buffer.is_empty() {
+            let taken = timeout(STALL_BOUND, write.write_buf(&mut buffer)).await.map_err(|_| SessionError::Stalled)?;
+            if taken? == 0 {
+                return Err(SessionError::Ended);
+            }
+        }
     }
     Ok(())
 }

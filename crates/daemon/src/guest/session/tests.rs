@@ -176,6 +176,37 @@ async fn a_close_gets_through_a_congested_stream() {
     drop(session);
 }
 
+/// Puts frames into the stream for as long as there is room.
+async fn stuff(command: &Channel) {
+    let signal = banger_model::wire::guest::Control::Signal(banger_model::wire::guest::Signal(1));
+    while command.send(Body::Control(signal.clone())).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn a_guest_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+    let (session, mut peer) = session().await;
+    let (begun, _) = tokio::join!(session.request(exec(&["x"])), peer.accept());
+    let (command, _) = begun.unwrap();
+    let reads_slowly = async {
+        let begin = tokio::time::Instant::now();
+        let mut buffer = vec![0; 1 << 16];
+        while begin.elapsed() < STALL_BOUND * 3 / 2 {
+            assert_ne!(peer.stream.read(&mut buffer).await.unwrap(), 0, "the session goes on");
+            tokio::time::sleep(STALL_BOUND / 20).await;
+        }
+    };
+    tokio::select! {
+        () = stuff(&command) => panic!("the session has ended"),
+        () = reads_slowly => {}
+    }
+    assert!(!session.stalled());
+    // Now it reads no more, though its end of the stream is there.
+    timeout(BOUND, stuff(&command)).await.expect("it is never given up");
+    ended(&session).await;
+    assert!(session.stalled() && matches!(next(&command).await, Incoming::Lost));
+    drop(peer);
+}
+
 #[tokio::test]
 async fn a_request_that_fits_no_frame_fails_alone() {
     let (session, mut peer) = session().await;

@@ -53,6 +53,23 @@ async fn a_guest_that_cannot_take_it_says_so() {
 }
 
 #[tokio::test]
+async fn a_guest_that_neither_takes_nor_sends_is_not_waited_for_for_ever() {
+    let api = Api::with_box().await;
+    // More than it has room for at once.
+    let tar = vec![0; usize::try_from(banger_model::wire::frame::INITIAL_WINDOW).unwrap() + 1];
+    let (taken, sent) =
+        tokio::join!(api.ask("PUT /v1/vms/box/files?path=/stuck", &[], tar), api.get("/v1/vms/box/files?path=/stuck"),);
+    for (answer, way) in [(taken, "into"), (sent, "out of")] {
+        let error = answer.error();
+        assert_eq!(error.code, ErrorCode::Guest);
+        assert!(
+            error.message.starts_with(&format!("cannot copy /stuck {way} box: nothing of it came on")),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_breaks_off_makes_the_guest_give_up() {
     let api = Api::with_box().await;
     let stream = UnixStream::connect(api.bench.folder.path().join("api.sock")).await.unwrap();

@@ -110,7 +110,9 @@ fn take(frame: Frame, tasks: &mut HashMap<u32, Task>, seen: &Seen, answers: &mut
                     if task.script[0] == "cat" {
                         task.out.extend_from_slice(&data);
                     }
-                    answer(Body::Credit(Stream::Stdin, u32::try_from(data.len()).unwrap()));
+                    if task.script[0] != "hang" {
+                        answer(Body::Credit(Stream::Stdin, u32::try_from(data.len()).unwrap()));
+                    }
                 }
                 Body::Eof(Stream::Stdin) => task.eof = true,
                 Body::Credit(Stream::Stdout, bytes) => task.window += bytes,
@@ -131,11 +133,13 @@ fn script(request: Request) -> Result<(Vec<String>, Reply), Refusal> {
         Request::CopyOut { path } => match path.as_str() {
             "/gone" => Err(Refusal::Path { path, reason: "No such file or directory".into() }),
             "/early" => Ok((words(&["complain", "cannot even begin"]), Reply::Done)),
+            "/stuck" => Ok((words(&["hang"]), Reply::Done)),
             "/short" => Ok((words(&["half"]), Reply::Done)),
             path => Ok((words(&["say", &format!("the tar of {path}")]), Reply::Done)),
         },
         Request::CopyIn(copy) => match copy.path.as_str() {
             "/full" => Ok((words(&["complain", "No space left on device"]), Reply::Done)),
+            "/stuck" => Ok((words(&["hang"]), Reply::Done)),
             _ => Ok((words(&["swallow"]), Reply::Done)),
         },
         _ => Err(Refusal::Failed { what: "this agent".into(), reason: "is only a test".into() }),
