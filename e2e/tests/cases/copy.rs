@@ -4,7 +4,7 @@ use crate::shared::{sandbox, vm};
 use banger_e2e::sandbox::entries;
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     time::{Duration, UNIX_EPOCH},
 };
@@ -42,6 +42,27 @@ fn a_file_keeps_its_mode_and_time_both_ways() {
     let back = fs::metadata(local.join("back")).unwrap();
     assert_eq!((back.mode() & 0o7777, back.mtime()), (0o750, 1_234_567_890));
     assert_eq!(fs::read(local.join("back")).unwrap(), b"#!/bin/sh\necho hi\n");
+}
+
+#[test]
+fn holes_are_not_carried_in_either_direction() {
+    let (local, guest) = place("holes");
+    // Larger than the guest's disk, and than the patience of anybody who sends zeros.
+    let (size, at) = (48 << 30, 17 << 30);
+    let file = fs::File::create(local.join("sparse")).unwrap();
+    file.set_len(size).unwrap();
+    file.write_all_at(b"in the middle", at).unwrap();
+    cp(local.join("sparse"), format!("shared:{guest}/")).ok();
+    let there = vm().sh(&format!("cd {guest} && stat -c %s sparse && du -k sparse | cut -f1")).run();
+    let (seen, taken) = there.ok().split_once('\n').unwrap();
+    assert!(seen == size.to_string() && taken.parse::<u64>().unwrap() < 64, "{there}");
+    cp(format!("shared:{guest}/sparse"), local.join("back")).ok();
+    let back = fs::File::open(local.join("back")).unwrap();
+    let mut bytes = [0; 15];
+    back.read_exact_at(&mut bytes, at - 1).unwrap();
+    assert_eq!((&bytes, back.metadata().unwrap().len()), (b"\0in the middle\0", size));
+    assert!(back.metadata().unwrap().blocks() < 128, "{:?}", back.metadata().unwrap());
+    vm().exec("rm").arg(format!("{guest}/sparse")).run().ok();
 }
 
 #[test]

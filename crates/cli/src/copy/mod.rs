@@ -10,6 +10,7 @@ mod entries;
 mod extract;
 mod local;
 mod pack;
+mod sparse;
 
 use crate::{
     client::{Client, ClientError, Route, streamed},

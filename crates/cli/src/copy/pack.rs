@@ -1,11 +1,18 @@
 //! A local file or folder becomes a tar. Links are sent as links, as `cp -a` copies them.
 
-use super::{CopyError, Keep, Summary, local::Source};
+use super::{
+    CopyError, Keep, Summary,
+    local::Source,
+    sparse::{self, Data, Piece},
+};
 use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
-    io::{self, Read, Write},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    io::{self, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 use tar::{Builder, EntryType, Header, HeaderMode};
@@ -74,21 +81,49 @@ impl<W: Write> Packer<W> {
         let flags = i32::try_from(flags.bits()).unwrap_or(0);
         let file = File::options().read(true).custom_flags(flags).open(path).map_err(read())?;
         let metadata = file.metadata().map_err(read())?;
-        let (mut header, size) = (self.header(&metadata, EntryType::Regular), metadata.len());
-        header.set_size(size);
-        let mut contents = Counted { file, left: size, failed: None };
-        let sent = self.tar.append_data(&mut header, name, &mut contents);
+        let (header, size) = (self.header(&metadata, EntryType::Regular), metadata.len());
+        let pieces = sparse::pieces(&file, size).map_err(read())?;
+        let mut contents = Data::new(file, pieces.clone());
+        let sent = match pieces.as_slice() {
+            [(0, length)] if *length == size => self.whole(header, name, size, &mut contents),
+            pieces => self.holes(header, name, size, pieces, &mut contents),
+        };
         if let Some(error) = contents.failed {
             return Err(CopyError::Local { what: "read", path: path.to_owned(), source: error });
         }
         sent.map_err(CopyError::Send)?;
-        if contents.left > 0 {
+        if contents.left() > 0 {
             // The tar is broken by now, and is not ended properly: the other side throws it away.
             return Err(CopyError::Shrank { path: path.to_owned() });
         }
         self.summary.entries += 1;
         self.summary.bytes += size;
         Ok(())
+    }
+
+    fn whole(&mut self, mut header: Header, name: &Path, size: u64, contents: &mut Data) -> io::Result<()> {
+        header.set_size(size);
+        self.tar.append_data(&mut header, name, contents)
+    }
+
+    /// A file with holes: where they are is told, and only what lies between them is sent.
+    fn holes(
+        &mut self,
+        mut header: Header,
+        name: &Path,
+        size: u64,
+        pieces: &[Piece],
+        mut contents: &mut Data,
+    ) -> io::Result<()> {
+        if header.set_path(name).is_err() {
+            // It is too long for the header, and is told before it.
+            self.tar.append_pax_extensions([("path", name.as_os_str().as_bytes())])?;
+        }
+        let out = self.tar.get_mut();
+        out.write_all(&sparse::head(header, size, pieces))?;
+        let sent = io::copy(&mut contents, out)?;
+        let padding = usize::try_from(sent.next_multiple_of(sparse::BLOCK) - sent).unwrap_or_default();
+        out.write_all(&vec![0; padding])
     }
 
     /// An entry without contents.
@@ -128,26 +163,58 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// A file's contents up to the size that was announced, telling its own errors from the tar's.
-struct Counted {
-    file: File,
-    left: u64,
-    failed: Option<io::Error>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        os::unix::fs::FileExt,
+        process::{Command, Stdio},
+    };
 
-impl Read for &mut Counted {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let most = out.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        match self.file.read(&mut out[..most]) {
-            Ok(n) => {
-                self.left = self.left.saturating_sub(u64::try_from(n).unwrap_or(u64::MAX));
-                Ok(n)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                let copy = io::Error::from(error.kind());
-                self.failed = Some(error);
-                Err(copy)
+    fn packed(path: &Path) -> Vec<u8> {
+        let source = Source { path: path.to_owned(), name: path.file_name().unwrap().to_owned() };
+        let mut out = Vec::new();
+        pack(&mut out, &source, Keep { all: false }).unwrap();
+        out
+    }
+
+    #[test]
+    fn holes_are_told_and_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(&target).unwrap();
+        let sparse = |name: &str, data: &[(u64, &[u8])], size: u64| {
+            let file = File::create(source.join(name)).unwrap();
+            data.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+            file.set_len(size).unwrap();
+        };
+        // More pieces than one header has room for, and than the next one.
+        let many: Vec<(u64, &[u8])> = (0..60).map(|piece| (piece * 65_536, &b"x"[..])).collect();
+        sparse("many", &many, 60 * 65_536);
+        sparse("ends-with-data", &[(1 << 20, b"one"), ((64 << 30) - 5, b"three")], 64 << 30);
+        sparse("only-a-hole", &[], 32 << 30);
+        sparse(&"n".repeat(150), &[(8 << 20, b"long")], 9 << 20);
+        sparse("plain", &[(0, b"no hole")], 7);
+        sparse("empty", &[], 0);
+        let tar = packed(&source);
+        assert!(tar.len() < 2 << 20, "{} bytes for a few of data", tar.len());
+
+        let mut reader = Command::new("tar").arg("-xSC").arg(&target).stdin(Stdio::piped()).spawn().unwrap();
+        reader.stdin.take().unwrap().write_all(&tar).unwrap();
+        assert!(reader.wait().unwrap().success());
+        for entry in fs::read_dir(&source).unwrap().map(Result::unwrap) {
+            let (before, after) = (entry.path(), target.join("source").join(entry.file_name()));
+            let (was, is) = (fs::metadata(&before).unwrap(), fs::metadata(&after).unwrap());
+            assert_eq!((was.len(), was.mtime()), (is.len(), is.mtime()), "{}", before.display());
+            let (before, after) = (File::open(&before).unwrap(), File::open(&after).unwrap());
+            for (start, length) in sparse::pieces(&before, was.len()).unwrap() {
+                let bytes = |file: &File| {
+                    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+                    file.read_exact_at(&mut bytes, start).unwrap();
+                    bytes
+                };
+                assert!(bytes(&before) == bytes(&after), "{start} of {:?}", entry.file_name());
             }
         }
     }
