@@ -10,6 +10,7 @@ mod mounts;
 mod root;
 
 use crate::uevent::Uevents;
+use banger_model::wire::guest::DISKLESS;
 use disks::Disks;
 use rustix::io::Errno;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub(crate) fn boot(warnings: &mut Vec<String>) -> Result<(), BootError> {
     // Before the modules that bring the disks, so that no news of one is missed.
     let uevents = Uevents::listen().ok();
     warnings.extend(kernel_modules::load_all());
+    if is_diskless(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()) {
+        return Ok(());
+    }
     let disks = Disks::find(uevents.as_ref(), Instant::now() + DISKS_BOUND)?;
     let engines = root::assemble(&disks)?;
     root::switch()?;
@@ -47,4 +51,19 @@ pub(crate) fn boot(warnings: &mut Vec<String>) -> Result<(), BootError> {
     mounts::disks(&disks, warnings)?;
     mounts::engines(engines, warnings);
     Ok(())
+}
+
+fn is_diskless(command_line: &str) -> bool {
+    command_line.split_whitespace().any(|word| word == DISKLESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_very_word_makes_a_machine_diskless() {
+        assert!(is_diskless("console=ttyS0 banger.diskless panic=-1\n") && is_diskless("banger.diskless"));
+        assert!(!is_diskless("console=ttyS0 xbanger.diskless banger.diskless=0") && !is_diskless(""));
+    }
 }

@@ -8,6 +8,10 @@ pub const AGENT_VSOCK_PORT: u32 = 1024;
 /// The name of the agent's virtio-serial port.
 pub const AGENT_PORT_NAME: &str = "banger.agent";
 
+/// A word of the kernel's command line: the machine has no disks, and its agent serves out of its initramfs. So a test guest
+/// shows that the host can run one.
+pub const DISKLESS: &str = "banger.diskless";
+
 /// Volume labels by which the agent tells a VM's disks apart, whatever order a VMM presents them in.
 pub mod label {
     /// The read-only image.

@@ -18,8 +18,17 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long all trials together may take.
+/// How long a test guest may take to come up, on a host that starts its VMM in no time.
 pub const BOUND: Duration = Duration::from_secs(5);
+/// How long it may take on the slowest host.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long a test guest may take to come up when its VMM has needed `launch` to start it. That is the measure of a host's
+/// speed: a guest needs less than ten times as long where KVM works, be the host idle, busy or itself emulated, and a host
+/// whose KVM does not work is not waited for longer than its speed asks.
+fn bound(launch: Duration) -> Duration {
+    (BOUND + launch * 10).min(LONGEST)
+}
 
 /// Whether an engine can use KVM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +119,8 @@ pub struct ProofSetup {
     pub runtime_dir: PathBuf,
 }
 
-/// Proves each of the `candidates` (see [`crate::choose::candidates`]), all at the same time and within [`BOUND`], but for
-/// those whose outcome is remembered, unless `anew`. Never fails: what keeps a guest from being tried is the verdict.
+/// Proves each of the `candidates` (see [`crate::choose::candidates`]), all at the same time and within [`LONGEST`] (on a
+/// host of today, little more than [`BOUND`]), but for those whose outcome is remembered, unless `anew`. Never fails: what keeps a guest from being tried is the verdict.
 pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup, anew: bool) -> Proofs {
     // Two proofs would be in each other's way; the second finds what the first has found.
     static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -166,6 +175,12 @@ mod tests {
             let json = serde_json::to_string(&verdict).unwrap();
             assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict, "{json}");
         }
+    }
+
+    #[test]
+    fn a_slow_host_gets_more_time_and_a_fast_one_is_not_waited_for() {
+        let seconds = |launch| bound(Duration::from_millis(launch)).as_secs();
+        assert_eq!((seconds(50), seconds(1500), seconds(30_000)), (5, 20, 60));
     }
 
     #[test]

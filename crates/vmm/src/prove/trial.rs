@@ -1,13 +1,14 @@
 //! One throwaway guest, and whether its agent answers.
 
-use super::{BOUND, ProofSetup, Unusable, Verdict};
+use super::{BOUND, ProofSetup, Unusable, Verdict, bound};
 use crate::binary::Binary;
 use crate::config::{Engine, VmmConfig};
 use crate::console::{self, Ending};
-use crate::launch::{LaunchError, launch_within};
+use crate::launch::{LaunchError, START_BOUND, launch_within};
 use crate::process::Vmm;
 use crate::scan::scan;
 use banger_model::spec::DiskLimits;
+use banger_model::wire::guest::DISKLESS;
 use banger_model::wire::hello::{Greeting, Hunt, VERSION};
 use banger_model::{ByteSize, VmId};
 use std::io;
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Enough for a kernel and an initramfs with its modules.
 const MEMORY: ByteSize = ByteSize::mib(256);
@@ -26,35 +27,36 @@ const MAX_REASON: usize = 160;
 /// How long a killed VMM may take to go.
 const KILL_BOUND: Duration = Duration::from_secs(5);
 
-/// Boots a guest, greets its agent, kills it. Takes at most the bound and what killing takes.
+/// Boots a guest, greets its agent, kills it.
 pub(super) async fn run(engine: Engine, binary: Binary, setup: &ProofSetup) -> Verdict {
-    let deadline = Instant::now() + BOUND;
-    match attempt(engine, binary, setup, deadline).await {
+    match attempt(engine, binary, setup).await {
         Ok(()) => Verdict::Works,
         Err(unusable) => Verdict::Unusable(unusable),
     }
 }
 
-async fn attempt(engine: Engine, binary: Binary, setup: &ProofSetup, deadline: Instant) -> Result<(), Unusable> {
+async fn attempt(engine: Engine, binary: Binary, setup: &ProofSetup) -> Result<(), Unusable> {
     let fails = |reason: String| Unusable::Fails { reason };
-    let late = || Unusable::Hangs { seconds: BOUND.as_secs() };
+    let late = |bound: Duration| Unusable::Hangs { seconds: bound.as_secs() };
     let folder = setup.runtime_dir.join(match engine {
         Engine::Firecracker => "f",
         Engine::QemuKvm | Engine::QemuTcg => "q",
     });
     make_private(&folder).map_err(|error| fails(format!("{}: {error}", folder.display())))?;
     let config = config(engine, binary, setup, &folder).map_err(|error| fails(error.to_string()))?;
-    let launched = launch_within(&config, deadline.saturating_duration_since(Instant::now())).await;
+    let start = Instant::now();
+    let launched = launch_within(&config, START_BOUND).await;
+    let bound = bound(start.elapsed());
     let outcome = match &launched {
-        Err(LaunchError::Silent { .. }) => Err(late()),
+        Err(LaunchError::Silent { bound, .. }) => Err(late(*bound)),
         Err(error) => {
             tracing::warn!(%engine, %error, "KVM cannot be used");
             Err(fails(explain(error)))
         }
-        Ok(vmm) => match timeout_at(deadline, greet(vmm)).await {
+        Ok(vmm) => match timeout(bound, greet(vmm)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(fails(last_words(&config))),
-            Err(_) => Err(late()),
+            Err(_) => Err(late(bound)),
         },
     };
     if let Ok(vmm) = launched
@@ -77,7 +79,7 @@ fn config(engine: Engine, binary: Binary, setup: &ProofSetup, folder: &Path) -> 
         vcpu: 1,
         memory: MEMORY,
         kernel: setup.kernel.clone(),
-        kernel_args: Vec::new(),
+        kernel_args: vec![DISKLESS.into()],
         disks: Vec::new(),
         disk_limits: DiskLimits::default(),
         net: None,
