@@ -197,7 +197,10 @@ impl Running {
             match ready(self) {
                 Some(value) => return Some(value),
                 None if start.elapsed() > self.bound => return None,
-                None => std::thread::sleep(Duration::from_millis(5)),
+                // An emulated processor has better things to do than to look.
+                None => std::thread::sleep(
+                    (start.elapsed() / 20).clamp(Duration::from_millis(5), Duration::from_millis(50)),
+                ),
             }
         }
     }

@@ -12,15 +12,18 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that cannot go on stops where it is, with the reason"
 )]
 
 pub mod call;
 pub mod fixture;
+pub mod lab;
 pub mod need;
 pub mod place;
 pub mod processes;
 pub mod sandbox;
+pub mod surroundings;
 pub mod terminal;
 
 pub use call::{Call, Output};

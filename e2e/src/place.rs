@@ -4,6 +4,7 @@
 //! holds the other end of a pipe, notices the end of this process whatever its cause, kills what still mentions these
 //! folders, and removes them.
 
+use crate::surroundings;
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -23,8 +24,8 @@ pub struct Place {
     root: PathBuf,
     sockets: PathBuf,
     count: AtomicU32,
-    /// Its standard input closes with our end.
-    _keeper: Child,
+    /// Its standard input closes with our end. None where something else sees to that.
+    _keeper: Option<Child>,
 }
 
 const KEEPER: &str = r#"
@@ -51,6 +52,12 @@ pub fn users_home() -> PathBuf {
     format!("/tmp/banger-user-{}", std::process::id()).into()
 }
 
+fn keep(root: &Path, sockets: &Path) -> Child {
+    let mut keeper = Command::new("setsid");
+    keeper.args(["sh", "-c", KEEPER, "keeper"]).args([root, sockets, &users_home()]);
+    keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 impl Place {
     /// The one of this process.
     pub fn get() -> &'static Self {
@@ -69,10 +76,13 @@ impl Place {
         for folder in [&root, &sockets] {
             std::fs::create_dir_all(folder).unwrap();
         }
-        let mut keeper = Command::new("setsid");
-        keeper.args(["sh", "-c", KEEPER, "keeper"]).args([&root, &sockets, &users_home()]);
-        let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let keeper = surroundings::store().is_none().then(|| keep(&root, &sockets));
         Self { tools: target.join("tools"), count: AtomicU32::new(0), _keeper: keeper, programs, root, sockets }
+    }
+
+    /// Where everything lies that was built.
+    pub fn target(&self) -> &Path {
+        self.programs.parent().unwrap()
     }
 
     /// A program under test.

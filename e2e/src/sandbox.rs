@@ -1,10 +1,11 @@
 //! One user's home with a daemon of its own. Its end is a test, too: nothing may be left.
 
 use crate::{
+    BOUND,
     call::{Call, Output},
     fixture,
     place::{Place, search_path},
-    processes, wait_for,
+    processes, surroundings, wait_for,
 };
 use serde_json::Value;
 use std::{
@@ -13,6 +14,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// What a test's VMs are like unless it says otherwise: small, and made of the busybox image.
@@ -42,6 +44,21 @@ impl Sandbox {
         sandbox
     }
 
+    /// The home that processes share, and whether it has just been made, as [`Sandbox::new`] does.
+    pub fn shared(folder: &Path) -> (Self, bool) {
+        let (root, runtime) = (folder.join("home"), folder.join("run"));
+        let fresh = !root.exists();
+        for path in [&root, &runtime] {
+            fs::create_dir_all(path).unwrap();
+        }
+        let sandbox = Self::at(root, runtime, Place::get().programs.clone());
+        if fresh {
+            fixture::store::copy_into(&sandbox);
+            sandbox.configure(&format!("image = \"{}\"\n", fixture::image::busybox_reference()));
+        }
+        (sandbox, fresh)
+    }
+
     /// A home with nothing in it.
     pub fn empty() -> Self {
         let place = Place::get();
@@ -63,14 +80,16 @@ impl Sandbox {
         env.extend(PASSED_ON.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))));
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
         let sandbox = Self { root, runtime, env, programs, finished: false };
-        fs::create_dir_all(sandbox.config().parent().unwrap()).unwrap();
-        sandbox.configure("");
+        if !sandbox.config().exists() {
+            fs::create_dir_all(sandbox.config().parent().unwrap()).unwrap();
+            sandbox.configure("");
+        }
         sandbox
     }
 
     /// Writes the configuration: the usual defaults, and these lines of `[vm]` and after.
     pub fn configure(&self, lines: &str) {
-        fs::write(self.config(), format!("{DEFAULTS}{lines}")).unwrap();
+        fs::write(self.config(), format!("{DEFAULTS}{}{lines}", surroundings::defaults())).unwrap();
     }
 
     /// The configuration file.
@@ -199,11 +218,9 @@ impl Sandbox {
         let daemon = |process: &processes::Process| process.command.contains("bangerd");
         let rest = || self.processes().into_iter().filter(|p| !daemon(p)).collect::<Vec<_>>();
         // What has been told to end takes its last breath.
-        for _ in 0..100 {
-            if rest().is_empty() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        let start = Instant::now();
+        while !rest().is_empty() && start.elapsed() < BOUND / 10 {
+            std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(rest(), [], "processes are left");
         for folder in [self.runtime().join("vm"), self.data().join("staging")] {

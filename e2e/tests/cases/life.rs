@@ -1,6 +1,6 @@
 //! The life of VMs: create, start, stop, restart, kill, delete; and how they are listed and shown.
 
-use banger_e2e::{Sandbox, processes, sandbox::entries, terminal::Terminal};
+use banger_e2e::{Sandbox, processes, sandbox::entries, surroundings::vmm, terminal::Terminal};
 
 #[test]
 fn from_create_to_delete() {
@@ -107,10 +107,10 @@ fn list_and_show_tell_what_there_is() {
     let show = sandbox.existing("b-box").show();
     assert_eq!((&show["spec"]["vcpu"], &show["spec"]["memory"]), (&2.into(), &(300 << 20).into()));
     let running = &sandbox.existing("a-box").show()["running"];
-    assert_eq!(running["vmm"], "qemu");
+    assert_eq!(running["vmm"], vmm());
     assert!(!running["reason"].as_str().unwrap().is_empty());
     let text = sandbox.banger("vm show a-box").run();
-    for word in ["a-box", "running", "qemu"] {
+    for word in ["a-box", "running", vmm()] {
         assert!(text.ok().contains(word), "{text}");
     }
 }

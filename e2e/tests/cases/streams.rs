@@ -1,6 +1,7 @@
 //! Much data through a command, unharmed and in bounded memory.
 
 use crate::shared::{sandbox, vm};
+use banger_e2e::surroundings::stream_mib as length;
 use std::{
     io::{Read, Write},
     process::{Child, Stdio},
@@ -9,12 +10,6 @@ use std::{
 /// The largest that a program in between may become: half of what passes through it at the least.
 const MOST_MEMORY_KIB: u64 = 48 << 10;
 const CHUNK: usize = 1 << 20;
-
-/// How much passes through. A gibibyte where `BANGER_E2E_STREAM_MIB=1024` says so: an emulated processor carries 5 to 20 MiB a
-/// second, and this is one test of many.
-fn length() -> u64 {
-    std::env::var("BANGER_E2E_STREAM_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(96)
-}
 
 /// Bytes that do not repeat before their end: a missing, doubled or moved piece shows.
 struct Noise(u64);

@@ -1,6 +1,6 @@
 //! Which program runs a VM, and how it is found out.
 
-use banger_e2e::{Sandbox, place::Place, skip};
+use banger_e2e::{Sandbox, place::Place, skip, surroundings};
 use std::path::Path;
 
 #[test]
@@ -13,6 +13,9 @@ fn auto_says_in_one_line_what_it_took_and_why() {
         running.does("start");
     }
     let shown = running.show()["running"].clone();
+    if surroundings::is_firecracker() {
+        assert_eq!((&shown["vmm"], &shown["accel"]), (&"firecracker".into(), &"kvm".into()), "{run}");
+    }
     let reason = shown["reason"].as_str().unwrap();
     assert!(!reason.is_empty() && !reason.contains('\n'), "{reason}");
     if shown["accel"] == "tcg" {

@@ -1,0 +1,111 @@
+//! `make test-lab`: the end-to-end cases on real Firecracker, in a host that is emulated for them.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what it is for")]
+
+use banger_e2e::{
+    Call,
+    lab::{LabError, cache::Cache, host::Host, inside, link::Plan, payload, report::Report, session, shell, table},
+    place::Place,
+};
+use std::{error::Error, path::Path, process::ExitCode};
+
+const USAGE: &str = "\
+usage: lab [--case WORD]... [--jobs N] [--keep] [--list]
+  --case WORD   only cases whose name has the word
+  --jobs N      so many at once (2)
+  --keep        stay up when they are done, and say how to get a shell there
+  --list        which cases run in the lab, and why the others do not
+       lab shell SOCKET     a root shell in a lab that was kept";
+
+/// What was asked for.
+#[derive(Default)]
+struct Wish {
+    words: Vec<String>,
+    jobs: Option<usize>,
+    keep: bool,
+    list: bool,
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Wish> {
+    let mut wish = Wish::default();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--case" => wish.words.push(arguments.next()?),
+            "--jobs" => wish.jobs = Some(arguments.next()?.parse().ok()?),
+            "--keep" => wish.keep = true,
+            "--list" => wish.list = true,
+            _ => return None,
+        }
+    }
+    Some(wish)
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).peekable();
+    let done = match arguments.peek().map(String::as_str) {
+        Some("inside") => inside::serve().map(|()| true),
+        Some("shell") => match arguments.nth(1) {
+            Some(socket) => shell::attach(Path::new(&socket)).map(|()| true),
+            None => return misuse(),
+        },
+        _ => match parse(arguments) {
+            Some(wish) if wish.list => list(),
+            Some(wish) => run(&wish),
+            None => return misuse(),
+        },
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: {error}{}", causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is behind an error.
+fn causes(error: &dyn Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+fn misuse() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+/// The names of all cases.
+fn names() -> Result<Vec<String>, LabError> {
+    let program = payload::cases(&Place::get().programs)?;
+    let listed = Call::new(program).words("--list --format terse").run();
+    Ok(listed.ok().lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+fn list() -> Result<bool, LabError> {
+    for name in names()? {
+        match table::fit(&name)? {
+            table::Fit::No(why) => println!("{name}: not in the lab: {why}"),
+            _ => println!("{name}"),
+        }
+    }
+    Ok(true)
+}
+
+fn run(wish: &Wish) -> Result<bool, LabError> {
+    let names = names()?;
+    let cases = table::choose(&names, &wish.words)?;
+    let plan = Plan { jobs: wish.jobs.unwrap_or(2), keep: wish.keep, cases };
+    let cache = Cache::open(Place::get().target())?;
+    let host = Host::make(&cache)?;
+    let payload = payload::make(&cache, &host)?;
+    drop(cache);
+    let mut report = Report::new(plan.cases.len(), names.len() - plan.cases.len());
+    let ran = session::run(&host, &payload, &plan, &mut report);
+    Ok(report.close(ran.as_ref().err()))
+}

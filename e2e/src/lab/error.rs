@@ -1,0 +1,49 @@
+//! Why the lab itself failed: not one of its cases.
+
+use std::{io, path::PathBuf, time::Duration};
+
+/// No results, or not all of them. The message says which part failed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum LabError {
+    #[error("{program} is not installed: install the Debian package {package}")]
+    Missing { program: &'static str, package: &'static str },
+    #[error("{what} is not in {}: run `make test-lab`, which brings it", folder.display())]
+    NoTool { what: &'static str, folder: PathBuf },
+    #[error("apt on this host has no Debian sources of {release}, which the lab's host is made of")]
+    NoSources { release: String },
+    #[error("cannot {action}: {said}")]
+    Step { action: String, said: String },
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("no case is called {0:?}: see --list")]
+    NoCase(String),
+    #[error("{0}: no rule in the lab's table says whether it runs there")]
+    NoRule(String),
+    #[error("QEMU ended before the lab was done: {why}")]
+    QemuEnded { why: String, console: String },
+    #[error("the lab's host kernel panicked: {line}")]
+    HostPanic { line: String, console: String },
+    #[error("the lab hangs: waited {} s for {waited_for}", bound.as_secs())]
+    Hang { waited_for: String, bound: Duration, console: String },
+    #[error("the lab said something that makes no sense: {line:?}")]
+    Nonsense { line: String },
+}
+
+impl LabError {
+    /// For `map_err`: an operation on a path failed.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// The end of the host's console, where that tells more.
+    pub fn console(&self) -> Option<&str> {
+        match self {
+            Self::QemuEnded { console, .. } | Self::HostPanic { console, .. } | Self::Hang { console, .. } => {
+                Some(console)
+            }
+            _ => None,
+        }
+    }
+}

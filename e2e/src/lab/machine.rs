@@ -1,0 +1,169 @@
+//! The emulated host: QEMU with its disks, console and port. It ends with this value, and with this process.
+
+use super::{LabError, host::Host, link::PORT};
+use crate::{
+    BOUND,
+    place::{Place, find},
+    wait_for,
+};
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Two emulated processors on two real ones.
+const PROCESSORS: &str = "2";
+/// Guests of 256 MiB, and a file system in memory for `/tmp`. The host of all that only gives what is used.
+const MEMORY_MIB: &str = "4096";
+/// How many of the console's last lines are shown.
+const CONSOLE_LINES: usize = 40;
+
+/// A lab that runs.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Child,
+    console: PathBuf,
+    complaints: PathBuf,
+    /// The socket behind the second serial port.
+    pub shell: PathBuf,
+    port: PathBuf,
+}
+
+impl Machine {
+    /// Switches it on. Nothing is ever written to the disks: what is, goes to files that have no name.
+    ///
+    /// # Errors
+    /// When QEMU is not here or cannot be started.
+    pub fn boot(host: &Host, payload: &Path, shell: bool) -> Result<Self, LabError> {
+        let missing = LabError::Missing { program: "qemu-system-x86_64", package: "qemu-system-x86" };
+        let program = find("qemu-system-x86_64").ok_or(missing)?;
+        let place = Place::get();
+        let (files, sockets) = (place.folder("lab"), place.sockets());
+        let machine = |qemu| Self {
+            qemu,
+            console: files.join("console.log"),
+            complaints: files.join("qemu.log"),
+            shell: sockets.join("shell"),
+            port: sockets.join("port"),
+        };
+        let complaints = files.join("qemu.log");
+        let log = fs::File::create(&complaints).map_err(LabError::io("make", &complaints))?;
+        let mut command = Command::new(program);
+        command.args(arguments(host, payload, &files, &sockets, shell));
+        // Where the changes to the disks go.
+        command.env("TMPDIR", &files);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Ok(machine(command.spawn().map_err(LabError::io("start", "qemu-system-x86_64"))?))
+    }
+
+    /// The port on which the lab speaks. What is said before this is lost, so it comes first.
+    ///
+    /// # Errors
+    /// When QEMU ends instead.
+    pub fn connect(&mut self) -> Result<UnixStream, LabError> {
+        let port = self.port.clone();
+        let connected = wait_for("QEMU's socket", || match UnixStream::connect(&port) {
+            Ok(stream) => Some(Some(stream)),
+            Err(_) if self.ended().is_some() => Some(None),
+            Err(_) => None,
+        });
+        connected.ok_or_else(|| self.why_it_ended())
+    }
+
+    /// Waits for its own end, and ends it when there is none.
+    pub fn finish(mut self, bound: Duration) {
+        let start = Instant::now();
+        while self.ended().is_none() && start.elapsed() < bound {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for its end, however long that takes.
+    pub fn wait(&mut self) {
+        let _ = self.qemu.wait();
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.qemu.try_wait().ok().flatten()
+    }
+
+    /// Why nothing comes from it any more, as far as QEMU and the console tell.
+    pub fn why_it_ended(&mut self) -> LabError {
+        let start = Instant::now();
+        while self.ended().is_none() && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let console = self.console_end();
+        if let Some(line) = console.lines().find(|line| line.contains("Kernel panic")) {
+            return LabError::HostPanic { line: line.trim().to_owned(), console };
+        }
+        let said = fs::read_to_string(&self.complaints).unwrap_or_default();
+        let status =
+            self.ended().map_or_else(|| "it runs, but its port is closed".to_owned(), |status| status.to_string());
+        LabError::QemuEnded { why: format!("{status} {}", said.trim()), console }
+    }
+
+    /// It should have said something by now.
+    pub fn hangs(&self, waited_for: String, bound: Duration) -> LabError {
+        let console = self.console_end();
+        match console.lines().find(|line| line.contains("Kernel panic")) {
+            Some(line) => LabError::HostPanic { line: line.trim().to_owned(), console },
+            None => LabError::Hang { waited_for, bound, console },
+        }
+    }
+
+    fn console_end(&self) -> String {
+        let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).replace('\r', "");
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// How long QEMU's own start may take.
+pub const BOOT_BOUND: Duration = BOUND;
+
+/// The disks are name spaces of one controller, so that their order is that of their numbers.
+fn arguments(host: &Host, payload: &Path, files: &Path, sockets: &Path, shell: bool) -> Vec<OsString> {
+    let words = format!(
+        "-M q35 -accel tcg,thread=multi -cpu max,+svm -smp {PROCESSORS} -m {MEMORY_MIB} -no-reboot -no-user-config \
+         -nodefaults -display none -device virtio-rng-pci"
+    );
+    let mut arguments: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
+    let mut add = |option: &str, value: String| arguments.extend([option.into(), value.into()]);
+    let socket = |name: &str| format!("path={},server=on,wait=off", sockets.join(name).display());
+    let log = files.join("console.log");
+    add("-chardev", format!("file,id=console,path={}", log.display()));
+    add("-serial", "chardev:console".into());
+    add("-chardev", format!("socket,id=shell,{}", socket("shell")));
+    add("-serial", "chardev:shell".into());
+    add("-chardev", format!("socket,id=port,{}", socket("port")));
+    add("-device", "virtio-serial-pci".into());
+    add("-device", format!("virtserialport,chardev=port,name={PORT}"));
+    add("-device", "nvme,id=disks,serial=lab".into());
+    for (number, disk) in [host.root.as_path(), payload, host.modules.as_path()].into_iter().enumerate() {
+        let number = number + 1;
+        add("-drive", format!("if=none,id=disk{number},format=raw,snapshot=on,cache=unsafe,file={}", disk.display()));
+        add("-device", format!("nvme-ns,drive=disk{number},bus=disks,nsid={number}"));
+    }
+    add("-kernel", host.vmlinuz.display().to_string());
+    let shell = if shell { " lab.shell" } else { "" };
+    add(
+        "-append",
+        format!(
+            "console=ttyS0 root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 mitigations=off no_timer_check \
+             cryptomgr.notests random.trust_cpu=on loglevel=4 systemd.show_status=0{shell}"
+        ),
+    );
+    arguments
+}

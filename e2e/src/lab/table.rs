@@ -1,0 +1,136 @@
+//! Which of the end-to-end cases run in the lab, and why the others do not. The first rule that fits a name holds.
+
+use super::{LabError, inside::SHARED, link::Case};
+
+/// Whether a case runs in the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// With a machine of its own.
+    Alone,
+    /// In the machine that many cases share.
+    Shared,
+    /// Not, and why.
+    No(&'static str),
+}
+
+const NO_NETWORK: &str = "Firecracker has no network without root";
+const NO_VMM: &str = "it boots nothing: the VMM makes no difference";
+const ABOUT_HOST: &str = "it is about what this host has: registries, package tools, a user";
+
+/// Beginnings of names.
+const RULES: [(&str, Fit); 39] = [
+    ("shared::", Fit::Shared),
+    // What banger promises of a command.
+    ("exec::a_vm_that_is_not_there", Fit::No(NO_VMM)),
+    ("exec::", Fit::Shared),
+    ("streams::", Fit::Shared),
+    ("typing::run_gives_a_shell", Fit::Alone),
+    ("typing::", Fit::Shared),
+    ("copy::", Fit::Shared),
+    ("guest::poweroff", Fit::Alone),
+    ("guest::a_panic", Fit::Alone),
+    ("guest::as_many_processors", Fit::Alone),
+    ("guest::", Fit::Shared),
+    // A machine's life.
+    ("run::what_cannot_be", Fit::No(NO_VMM)),
+    ("run::a_name_that_is_not_given", Fit::No(NO_VMM)),
+    ("run::", Fit::Alone),
+    ("life::a_name_that_is_taken", Fit::No(NO_VMM)),
+    ("life::verbs_on_a_vm", Fit::No(NO_VMM)),
+    ("life::vms_made_at_the_same_time", Fit::No(NO_VMM)),
+    ("life::", Fit::Alone),
+    ("daemon::vms_outlive", Fit::Alone),
+    ("daemon::a_vmm_that", Fit::Alone),
+    ("daemon::", Fit::No(NO_VMM)),
+    ("kernels::a_kernel_that_never_boots", Fit::Alone),
+    ("kernels::", Fit::No(ABOUT_HOST)),
+    ("host::root_a_disk_that_fills_up_under", Fit::Alone),
+    ("host::", Fit::No(ABOUT_HOST)),
+    ("vmms::a_vmm_that", Fit::No("it is about QEMU")),
+    ("vmms::firecracker_has_no_network", Fit::Alone),
+    ("vmms::", Fit::Alone),
+    ("api::a_vm_from_create", Fit::Alone),
+    ("api::", Fit::No(NO_VMM)),
+    ("crash::killed_while_an_image", Fit::No(ABOUT_HOST)),
+    ("crash::killed_while_a_vm_boots", Fit::Alone),
+    ("crash::", Fit::No("one moment of a boot that takes so long is enough")),
+    ("speech::every_answer", Fit::Alone),
+    ("speech::", Fit::No(NO_VMM)),
+    ("images::", Fit::No(ABOUT_HOST)),
+    ("network::", Fit::No(NO_NETWORK)),
+    ("debian::", Fit::No("systemd in a guest that is emulated twice takes minutes")),
+    ("lab::", Fit::No("it is about the lab itself")),
+];
+
+/// What the table says of a case.
+///
+/// # Errors
+/// When no rule fits: whoever adds a topic decides.
+pub fn fit(name: &str) -> Result<Fit, LabError> {
+    let rule = RULES.iter().find(|(beginning, _)| name.starts_with(beginning)).map(|(_, fit)| *fit);
+    rule.ok_or_else(|| LabError::NoRule(name.to_owned()))
+}
+
+/// How long a case may take: four times what it takes on an idle machine.
+pub fn bound(name: &str) -> u64 {
+    match fit(name) {
+        Ok(Fit::Shared) if name != SHARED => 120,
+        _ => 240,
+    }
+}
+
+/// Those of the names that run in the lab and hold one of the words, if there are words; those that need the shared machine
+/// bring the case that boots it.
+///
+/// # Errors
+/// When a word fits no case, or a name no rule.
+pub fn choose(names: &[String], words: &[String]) -> Result<Vec<Case>, LabError> {
+    let mut chosen = Vec::new();
+    let mut shared = false;
+    for name in names {
+        let fit = fit(name)?;
+        let wanted = words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+        if wanted && !matches!(fit, Fit::No(_)) {
+            shared |= fit == Fit::Shared;
+            chosen.push(Case { name: name.clone(), seconds: bound(name) });
+        }
+    }
+    if let Some(word) = words.iter().find(|word| !chosen.iter().any(|case| case.name.contains(word.as_str()))) {
+        return Err(LabError::NoCase(word.clone()));
+    }
+    if shared && !chosen.iter().any(|case| case.name == SHARED) {
+        chosen.insert(0, Case { name: SHARED.into(), seconds: bound(SHARED) });
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Vec<String> {
+        [SHARED, "exec::one", "run::two", "network::three"].map(str::to_owned).into()
+    }
+
+    fn chosen(words: &[&str]) -> Vec<String> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        choose(&names(), &words).unwrap().into_iter().map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn all_but_those_that_cannot_run_there() {
+        assert_eq!(chosen(&[]), [SHARED, "exec::one", "run::two"]);
+    }
+
+    #[test]
+    fn a_case_brings_the_machine_that_it_shares_and_one_with_its_own_does_not() {
+        assert_eq!(chosen(&["exec"]), [SHARED, "exec::one"]);
+        assert_eq!(chosen(&["two"]), ["run::two"]);
+    }
+
+    #[test]
+    fn words_without_a_case_and_names_without_a_rule_are_said() {
+        assert!(matches!(choose(&names(), &["three".into()]), Err(LabError::NoCase(word)) if word == "three"));
+        assert!(matches!(choose(&["new::topic".into()], &[]), Err(LabError::NoRule(name)) if name == "new::topic"));
+    }
+}
