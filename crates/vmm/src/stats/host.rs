@@ -21,11 +21,16 @@ impl HostUsage {
         let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}"));
         let unreadable = || io::Error::from(io::ErrorKind::InvalidData);
         let cpu = cpu(&read("stat")?, rustix::param::clock_ticks_per_second()).ok_or_else(unreadable)?;
-        let status = String::from_utf8_lossy(&read("status")?).into_owned();
-        let resident = kib(&status, "VmRSS:").ok_or_else(unreadable)?;
+        let resident = Self::resident_of(pid).ok_or_else(unreadable)?;
         let rollup = read("smaps_rollup").ok();
         let proportional = rollup.and_then(|text| kib(&String::from_utf8_lossy(&text), "Pss:"));
         Ok(Self { cpu, resident, proportional })
+    }
+
+    /// The memory alone, which is to be had quickly; none when there is no such process.
+    pub fn resident_of(pid: u32) -> Option<ByteSize> {
+        let status = std::fs::read(format!("/proc/{pid}/status")).ok()?;
+        kib(&String::from_utf8_lossy(&status), "VmRSS:")
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
 use banger_model::{
     ByteSize, VmId, api::vm::EndReason, host_name::VmFile, paths::Paths, spec::NetMode, wire::guest::GuestFacts,
 };
+use banger_vmm::HostUsage;
 use banger_vmm::confine::cgroup::{Groups, NoGroups};
 use banger_vmm::record::{CompanionRecord, VmmRecord};
 use futures_util::future::BoxFuture;
@@ -197,7 +198,7 @@ impl Host for RealHost {
     }
 
     fn memory_taken(&self, id: VmId) -> Option<ByteSize> {
-        self.vmm(id).and_then(|vmm| room::resident(vmm.pid()))
+        self.vmm(id).and_then(|vmm| HostUsage::resident_of(vmm.pid()))
     }
 
     fn disk_room(&self, id: VmId) -> Option<DiskRoom> {

@@ -1,4 +1,4 @@
-//! What a VM holds of the host's memory and disks at this moment.
+//! How a VM's disks stand to the host's at this moment.
 
 use super::places::Places;
 use crate::room::DiskRoom;
@@ -7,14 +7,6 @@ use std::os::unix::fs::MetadataExt;
 
 /// The unit of `st_blocks`, in bytes, whatever the file system.
 const BLOCK: u64 = 512;
-
-/// The memory of a process: `VmRSS` of `/proc/PID/status`.
-pub(super) fn resident(pid: u32) -> Option<ByteSize> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(ByteSize(kib * 1024))
-}
 
 /// Of the VM's writable disks together.
 pub(super) fn of_disks(places: &Places, id: VmId) -> Option<DiskRoom> {
@@ -50,12 +42,5 @@ mod tests {
         disk.sync_all().unwrap();
         let growth = of_disks(&places, id).unwrap().growth;
         assert!(growth <= ByteSize::mib(9) && growth > ByteSize::mib(8), "{growth}");
-    }
-
-    #[test]
-    fn we_hold_some_memory() {
-        let ours = resident(std::process::id()).unwrap();
-        assert!(ours > ByteSize::mib(1) && ours < ByteSize::gib(4), "{ours}");
-        assert_eq!(resident(u32::MAX), None);
     }
 }
