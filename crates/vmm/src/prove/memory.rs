@@ -7,6 +7,8 @@ use crate::binary::{Binary, FileIdentity};
 use crate::config::Engine;
 use crate::record::{boot_id, replace};
 use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where the outcome for an engine is kept, and what it holds for.
@@ -23,8 +25,23 @@ struct About {
     boot_id: String,
     engine: Engine,
     binary: FileIdentity,
-    kernel: FileIdentity,
-    initramfs: FileIdentity,
+    kernel: Content,
+    initramfs: Content,
+}
+
+/// A file's content, whatever the file is called: stores are moved, and share files as hard links.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    inode: u64,
+    size: u64,
+    mtime: (i64, i64),
+}
+
+impl Content {
+    fn of(path: &Path) -> io::Result<Self> {
+        let meta = std::fs::metadata(path)?;
+        Ok(Self { inode: meta.ino(), size: meta.len(), mtime: (meta.mtime(), meta.mtime_nsec()) })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +69,7 @@ impl Memory {
     pub(super) fn keep(&self, verdict: &Verdict) {
         let Some(about) = self.about.clone() else { return };
         let kept = Kept { about, verdict: verdict.clone() };
-        let written = serde_json::to_vec(&kept).map_err(std::io::Error::from).and_then(|json| {
+        let written = serde_json::to_vec(&kept).map_err(io::Error::from).and_then(|json| {
             self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             replace(&self.path, &json)
         });
@@ -69,8 +86,8 @@ impl About {
             boot_id: boot_id().ok()?,
             engine,
             binary: FileIdentity::of(binary).ok()?,
-            kernel: FileIdentity::of(kernel).ok()?,
-            initramfs: FileIdentity::of(&setup.kernel.initramfs).ok()?,
+            kernel: Content::of(kernel).ok()?,
+            initramfs: Content::of(&setup.kernel.initramfs).ok()?,
         })
     }
 }
@@ -101,6 +118,12 @@ mod tests {
         memory().keep(&Verdict::Works);
         assert_eq!(memory().recall(), Some(Verdict::Works));
         assert_eq!(Memory::of(Engine::Firecracker, &binary, &setup).recall(), None, "that is another engine");
+
+        let (link, mut elsewhere) = (folder.path().join("link"), setup.clone());
+        std::fs::hard_link(folder.path().join("vmlinuz"), &link).unwrap();
+        elsewhere.kernel.bzimage = Some(link);
+        let by_another_name = Memory::of(Engine::QemuKvm, &binary, &elsewhere);
+        assert_eq!(by_another_name.recall(), Some(Verdict::Works), "the same file by another name");
 
         for changed in ["qemu", "vmlinuz", "initrd"] {
             memory().keep(&Verdict::Works);

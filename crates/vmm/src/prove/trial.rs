@@ -5,7 +5,7 @@ use crate::binary::Binary;
 use crate::config::{Engine, VmmConfig};
 use crate::console::{self, Ending};
 use crate::launch::{LaunchError, START_BOUND, launch_within};
-use crate::process::Vmm;
+use crate::process::{Exit, Vmm};
 use crate::scan::scan;
 use banger_model::spec::DiskLimits;
 use banger_model::wire::guest::DISKLESS;
@@ -54,8 +54,8 @@ async fn attempt(engine: Engine, binary: Binary, setup: &ProofSetup) -> Result<(
             Err(fails(explain(error)))
         }
         Ok(vmm) => match timeout(bound, greet(vmm)).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(fails(last_words(&config))),
+            Ok(None) => Ok(()),
+            Ok(Some(exit)) => Err(fails(format!("{exit}, and its last words are: {}", last_words(&config)))),
             Err(_) => Err(late(bound)),
         },
     };
@@ -102,12 +102,12 @@ fn make_private(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// True when the agent answers; false when the VMM ends instead. Waits for ever: the caller bounds it.
-async fn greet(vmm: &Vmm) -> bool {
+/// None when the agent answers; how the VMM ended when it does so instead. Waits for ever: the caller bounds it.
+async fn greet(vmm: &Vmm) -> Option<Exit> {
     tokio::select! {
         biased;
-        _ = vmm.exited() => false,
-        () = answered(vmm) => true,
+        exit = vmm.exited() => Some(exit),
+        () = answered(vmm) => None,
     }
 }
 
