@@ -161,7 +161,7 @@ fn arguments(host: &Host, payload: &Path, files: &Path, sockets: &Path, shell: b
     add(
         "-append",
         format!(
-            "console=ttyS0 root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 mitigations=off no_timer_check \
+            "console=ttyS0 tsc=reliable root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 mitigations=off no_timer_check \
              cryptomgr.notests random.trust_cpu=on loglevel=4 systemd.show_status=0{shell}"
         ),
     );
