@@ -24,6 +24,19 @@ pub struct Binary {
     pub version: Version,
 }
 
+impl Binary {
+    /// What there is to say of a program that is newer than any that banger was made for. It may well work.
+    pub fn caution(&self) -> Option<String> {
+        (self.kind == VmmKind::Firecracker && self.version > NEWEST_FIRECRACKER).then(|| {
+            let (Version { major, minor, .. }, newest) = (OLDEST_FIRECRACKER, NEWEST_FIRECRACKER);
+            format!(
+                "Firecracker {} is newer than banger knows, which was made for {major}.{minor} to {}.{}",
+                self.version, newest.major, newest.minor
+            )
+        })
+    }
+}
+
 /// A program's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -183,7 +196,7 @@ async fn ask(kind: VmmKind, path: &Path) -> Result<Version, BinaryError> {
     })
 }
 
-/// Refuses what is too old; speaks once of what is newer than we know.
+/// Refuses what is too old.
 fn check(kind: VmmKind, path: &Path, version: Version) -> Result<(), BinaryError> {
     let oldest = match kind {
         VmmKind::Firecracker => OLDEST_FIRECRACKER,
@@ -191,9 +204,6 @@ fn check(kind: VmmKind, path: &Path, version: Version) -> Result<(), BinaryError
     };
     if version < oldest {
         return Err(BinaryError::TooOld { kind, path: path.into(), version, oldest });
-    }
-    if kind == VmmKind::Firecracker && version > NEWEST_FIRECRACKER {
-        tracing::warn!(path = %path.display(), %version, "this Firecracker is newer than any that banger was tried with");
     }
     Ok(())
 }
@@ -274,6 +284,30 @@ mod tests {
         assert!(judge(VmmKind::Firecracker, "2.0.0"));
         assert!(!judge(VmmKind::Qemu, "6.2.0"));
         assert!(judge(VmmKind::Qemu, "10.0.2"));
+    }
+
+    #[tokio::test]
+    async fn programs_of_any_version_as_they_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let ask = async |version: &str| {
+            let path = folder.path().join(version);
+            // Written by another process: one that is forked here meanwhile would hold the file open, and then it cannot be run.
+            let script = format!("printf '#!/bin/sh\\necho Firecracker v{version}\\n' >\"$0\" && chmod 755 \"$0\"");
+            let written = std::process::Command::new("sh").args(["-c", &script]).arg(&path).status().unwrap();
+            assert!(written.success());
+            discover(VmmKind::Firecracker, Some(&path), OsStr::new("")).await
+        };
+        for known in ["1.12.0", "1.12.1", "1.13.2", "1.14.4", "1.15.1", "1.16.1"] {
+            assert_eq!(ask(known).await.unwrap().caution(), None, "{known}");
+        }
+        for newer in ["1.17.0-dev", "1.17.3", "2.0.0"] {
+            let caution = ask(newer).await.unwrap().caution().unwrap();
+            assert!(caution.contains("newer") && caution.contains("1.12 to 1.16"), "{caution}");
+        }
+        for older in ["0.25.2", "1.11.0", "1.9.1"] {
+            let refusal = ask(older).await.unwrap_err().to_string();
+            assert!(refusal.contains(older) && refusal.contains("1.12 to 1.16"), "{refusal}");
+        }
     }
 
     #[tokio::test]

@@ -120,8 +120,9 @@ pub fn choose(wish: Wish, programs: Programs, proofs: &Proofs) -> Result<Choice,
             engine: Engine::QemuTcg,
             binary,
             reason: format!(
-                "KVM cannot be used, so QEMU emulates the processor, which is slow: {}",
-                unusable.in_short()
+                "KVM cannot be used, so QEMU emulates the processor, which is slow: {}{}",
+                unusable.in_short(),
+                if unusable.fix().is_some() { " (`banger doctor` says what to do)" } else { "" }
             ),
         }),
         (VmmChoice::Auto, Ok(_), Err(source)) if wish.net == NetMode::None => {
@@ -145,9 +146,10 @@ fn reason_for_kvm(engine: Engine, wish: Wish, programs: &Programs, binary: &Bina
 mod tests {
     use super::*;
     use crate::binary::Version;
+    use crate::prove::Absent;
 
     const WORKS: Verdict = Verdict::Works;
-    const NO_DEVICE: Verdict = Verdict::Unusable(Unusable::NoDevice);
+    const NO_DEVICE: Verdict = Verdict::Unusable(Unusable::NoDevice { because: Absent::Processor });
 
     fn binary(kind: VmmKind) -> Binary {
         Binary { kind, path: kind.to_string().into(), version: Version { major: 1, minor: 12, patch: 1 } }
@@ -194,7 +196,7 @@ mod tests {
             (Auto, User, both, &WORKS, &NO_DEVICE, "QEMU without KVM"),
             (Auto, User, (true, false), &WORKS, &WORKS, "qemu-system-x86"),
             (Firecracker, None, both, &WORKS, &NO_DEVICE, "Firecracker"),
-            (Firecracker, None, both, &NO_DEVICE, &WORKS, "Firecracker needs KVM, and /dev/kvm"),
+            (Firecracker, None, both, &NO_DEVICE, &WORKS, "Firecracker needs KVM, and there is no /dev/kvm"),
             (Firecracker, None, (false, true), &WORKS, &WORKS, "firecracker is not installed"),
             (Firecracker, User, both, &WORKS, &WORKS, "no user-mode network"),
             (Qemu, None, both, &WORKS, &WORKS, "QEMU with KVM"),

@@ -42,7 +42,7 @@ pub use config::{ConfigError, Disk, Engine, Kernel, MacAddr, NetAttachment, VmmC
 pub use firecracker::{Api, ApiError};
 pub use launch::{LaunchError, launch, launch_within};
 pub use process::{Companion, Exit, KillError, Vmm, WatchError};
-pub use prove::{ProofSetup, Proofs, Unusable, Verdict, prove};
+pub use prove::{Absent, ProofSetup, Proofs, Unusable, Verdict, prove};
 pub use record::{CompanionRecord, Identity, Record, RecordError, VmmRecord};
 pub use scan::{companions, find, scan};
 pub use spawn::SpawnError;

@@ -62,7 +62,47 @@ async fn a_kernel_that_is_not_there_is_the_verdict() {
     let proofs = prove::prove(&[(Engine::QemuKvm, qemu().await)], &setup, true).await;
     match proofs.of(Engine::QemuKvm) {
         Some(Verdict::Unusable(Unusable::Fails { reason })) => assert!(reason.contains("gone"), "{reason}"),
-        Some(Verdict::Unusable(Unusable::NoDevice | Unusable::NoPermission { .. })) => {}
+        Some(Verdict::Unusable(Unusable::NoDevice { .. } | Unusable::NoPermission { .. })) => {}
         other => panic!("{other:?}"),
     }
+}
+
+/// Set in the process that looks at the device as somebody else.
+const LOOK: &str = "BANGER_TEST_LOOK_AT_KVM";
+
+#[test]
+fn as_root_a_user_outside_of_the_group_is_told_apart_from_one_inside() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let test = "as_root_a_user_outside_of_the_group_is_told_apart_from_one_inside";
+    if std::env::var_os(LOOK).is_some() {
+        // Read by the test that started this process.
+        eprintln!("looked: {:?}", prove::look());
+        return;
+    }
+    let Ok(device) = std::fs::metadata("/dev/kvm") else { return eprintln!("SKIPPED: {test}: there is no /dev/kvm") };
+    if !rustix::process::geteuid().is_root() || device.mode() & 0o006 == 0o006 {
+        return eprintln!("SKIPPED: {test}: not root, or everybody may open /dev/kvm");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let look = |groups: &str| {
+        let output = std::process::Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", groups])
+            .arg(&program)
+            .args(["--exact", test, "--nocapture"])
+            .env(LOOK, "1")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let outside = look("--clear-groups");
+    assert!(outside.contains("NoPermission") && outside.contains("joined: false"), "{outside}");
+    if device.mode() & 0o060 != 0o060 || device.gid() == 0 {
+        assert!(outside.contains("group: None"), "{outside}");
+        return eprintln!("SKIPPED: {test}: the part inside: no group may open /dev/kvm");
+    }
+    let inside = look(&format!("--groups={}", device.gid()));
+    assert!(!inside.contains("NoPermission") && inside.contains("looked"), "{inside}");
 }

@@ -20,4 +20,5 @@ mod shared;
 mod speech;
 mod streams;
 mod typing;
+mod usage;
 mod vmms;

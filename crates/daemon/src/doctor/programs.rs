@@ -40,7 +40,14 @@ pub(super) async fn vmms(app: &App) -> Vec<Check> {
         Err(error) => fail("QEMU", chain(&error), "apt-get install qemu-system-x86"),
     };
     let firecracker = match firecracker {
-        Ok(binary) => pass("Firecracker", shown(&binary)),
+        Ok(binary) => match binary.caution() {
+            None => pass("Firecracker", shown(&binary)),
+            Some(caution) => warn(
+                "Firecracker",
+                format!("{}: {caution}", shown(&binary)),
+                "nothing, as long as VMs run well; else name one of those with `firecracker` in `[programs]` of the configuration",
+            ),
+        },
         Err(error) => warn(
             "Firecracker",
             chain(&error),

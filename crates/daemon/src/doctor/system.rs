@@ -6,7 +6,7 @@ use banger_model::{
     ByteSize,
     api::{doctor::Check, vm::CreateVm},
 };
-use std::{fs::OpenOptions, io, path::Path};
+use std::path::Path;
 
 /// An image, its disks and what is on the way to becoming one want some room.
 const COMFORTABLE: ByteSize = ByteSize::gib(5);
@@ -131,21 +131,14 @@ pub(super) async fn disks(app: &App) -> Check {
     }
 }
 
-/// Whether KVM is there and may be used. Whether it works, only a guest can tell.
+/// Whether KVM is there, may be used and makes VMs. Whether guests run on it, only a guest can tell.
 pub(super) fn kvm() -> Check {
     let name = "/dev/kvm";
-    let slow = "without it VMs are emulated, which is slow";
-    match OpenOptions::new().read(true).write(true).open(name) {
-        Ok(_) => pass(name, "this user may open it"),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => warn(
-            name,
-            format!("this user may not open it: {slow}"),
-            "run `sudo usermod -aG kvm $USER`, then log in again",
-        ),
-        Err(error) => warn(
-            name,
-            format!("{error}: {slow}"),
-            "load the module kvm_intel or kvm_amd; if that fails, enable virtualization in the firmware, or nested virtualization on the host of this VM",
-        ),
+    match banger_vmm::prove::look() {
+        Ok(()) => pass(name, "this user may open it, and it makes VMs"),
+        Err(unusable) => {
+            let fix = unusable.fix().unwrap_or_else(|| "nothing: VMs run without it".into());
+            warn(name, format!("{unusable}: without it VMs are emulated, which is slow"), fix)
+        }
     }
 }

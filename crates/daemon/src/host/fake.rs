@@ -16,7 +16,10 @@ use banger_model::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -77,6 +80,8 @@ pub(crate) struct World {
     changed: Notify,
     /// What the agents of all guests are, instead of one that greets and no more.
     pub(crate) agent: OnceLock<Agent>,
+    /// Whether KVM is taken to work.
+    pub(crate) kvm_believed: AtomicBool,
     /// Where consoles are.
     pub(crate) consoles: OnceLock<PathBuf>,
 }
@@ -372,11 +377,16 @@ impl Host for FakeHost {
         None
     }
 
+    fn doubt_kvm(&self, _: VmmKind) {
+        self.world.kvm_believed.store(false, Ordering::Relaxed);
+    }
+
     fn choose<'a>(&'a self, _: &'a VmRow, _: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>> {
         Box::pin(async {
+            let kvm = self.world.kvm_believed.load(Ordering::Relaxed);
             Ok(BootRow {
                 vmm: VmmKind::Qemu,
-                accel: Accel::Tcg,
+                accel: if kvm { Accel::Kvm } else { Accel::Tcg },
                 reason: "a test".into(),
                 started_ms: 1,
                 kernel_release: String::new(),

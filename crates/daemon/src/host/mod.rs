@@ -23,6 +23,7 @@ use banger_model::{
         stats::{DiskStats, GuestMemoryStats, StreamStats},
         vm::EndReason,
     },
+    spec::VmmKind,
     vm::Observed,
     wire::guest::GuestFacts,
 };
@@ -203,6 +204,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// Which VMM is to run a VM, and why. May take a while the first time.
     fn choose<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>>;
+
+    /// A guest has not come up on KVM although it was proved: from now on it is to be proved anew.
+    fn doubt_kvm(&self, vmm: VmmKind);
 
     /// The console of a boot of the VM; the file may not be there yet.
     fn console(&self, id: VmId, boot: u32) -> PathBuf;

@@ -196,6 +196,36 @@ async fn a_failure_is_told_as_it_was_whatever_happens_on_the_way_back() {
 }
 
 #[tokio::test]
+async fn a_kvm_that_works_no_more_ends_in_the_next_choice() {
+    use banger_model::spec::Accel;
+    use std::sync::atomic::Ordering;
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Stopped).await;
+    let fails = Fault { effect: Effect::Boot, when: When::Before, how: How::Fails };
+    bench.world.kvm_believed.store(true, Ordering::Relaxed);
+    bench.world.plant(fails);
+    let (cx, mut events) = begin(&app);
+    act_as(&app, Verb::Start, &cx).await.unwrap();
+    drop(cx);
+    let vm = app.named(&name("box")).await.unwrap();
+    assert_eq!((vm.boot.as_ref().unwrap().accel, vm.boots), (Accel::Tcg, 2));
+    let mut told = false;
+    while let Some(event) = events.recv().await {
+        told |= matches!(&event, OpEvent::Note { text } if text.contains("KVM worked before"));
+    }
+    assert!(told);
+    bench.assert_settled(&app).await;
+
+    // Where KVM was not used, or still works, the guest is to blame and is not started again.
+    act(&app, Verb::Kill).await.unwrap();
+    bench.world.plant(fails);
+    assert!(matches!(act(&app, Verb::Start).await, Err(VerbError::Boot { .. })));
+    assert_eq!(app.named(&name("box")).await.unwrap().boots, 3);
+    bench.assert_settled(&app).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_removed_is_named_and_removed_later() {
     let bench = Bench::new();
     let app = bench.daemon();

@@ -13,6 +13,7 @@ use banger_model::{
         op::Stage,
         vm::{BootEnd, EndReason},
     },
+    spec::Accel,
     vm::{Target, Verb},
 };
 
@@ -27,15 +28,21 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
 
     // 2. prepare
     app.prepare.initramfs(&vm.spec.kernel_digest).await?;
-    let boot = choose(app, &vm, cx).await?;
+    let mut boot = choose(app, &vm, cx).await?;
 
-    // 3. intend
-    app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Start), Some(boot)).await?;
-    let vm = app.row(vm.id).await?;
+    loop {
+        // 3. intend
+        app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Start), Some(boot.clone())).await?;
+        let vm = app.row(vm.id).await?;
 
-    // 4. apply
-    if let Err(failure) = bring_up(app, &vm, cx).await {
-        return Err(unwind(app, &vm, Verb::Start, failure).await);
+        // 4. apply
+        let Err(failure) = bring_up(app, &vm, cx).await else { break };
+        let doubtful = doubts_kvm(&boot, &failure);
+        let cause = unwind(app, &vm, Verb::Start, failure).await;
+        boot = match doubtful {
+            true => second_choice(app, &vm, boot, cause, cx).await?,
+            false => return Err(cause),
+        };
     }
 
     // 5. settle
@@ -45,11 +52,38 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
     app.row(vm.id).await
 }
 
+/// Whether a guest may have failed because KVM works no more: that was proved once and is remembered since.
+fn doubts_kvm(boot: &BootRow, failure: &Failure) -> bool {
+    let may_be_kvm = matches!(
+        failure,
+        Failure::Host(HostError::Launch { .. }) | Failure::Boot(BootError::Silent { .. } | BootError::VmmEnded { .. })
+    );
+    may_be_kvm && boot.accel == Accel::Kvm
+}
+
+/// Has KVM proved anew, and gives what is chosen then if that is something else. If not, it was not KVM, and the cause stands.
+async fn second_choice(
+    app: &App,
+    vm: &VmRow,
+    first: BootRow,
+    cause: VerbError,
+    cx: &OpCx,
+) -> Result<BootRow, VerbError> {
+    app.host.doubt_kvm(first.vmm);
+    let second = choose(app, vm, cx).await?;
+    if (second.vmm, second.accel) == (first.vmm, first.accel) {
+        return Err(cause);
+    }
+    tracing::warn!(vm = %vm.id, cause = &cause as &dyn std::error::Error, "KVM was proved and works no more");
+    cx.note(format!("KVM worked before and does no more: starting {} again with {}", vm.name, second.vmm));
+    Ok(second)
+}
+
 /// Which VMM, with one line for the user when it is not the best there is.
 pub(super) async fn choose(app: &App, vm: &VmRow, cx: &OpCx) -> Result<BootRow, VerbError> {
     cx.stage(Stage::Probe, "");
     let boot = app.host.choose(vm, cx).await.map_err(|source| VerbError::Choose { name: vm.name.clone(), source })?;
-    if boot.accel == banger_model::spec::Accel::Tcg {
+    if boot.accel == Accel::Tcg {
         cx.note(boot.reason.clone());
     }
     Ok(boot)

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::Unusable;
+use super::{Absent, Unusable};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -19,15 +19,23 @@ const API_VERSION: libc::c_int = 12;
 pub(super) fn check() -> Result<(), Unusable> {
     let path = Path::new("/dev/kvm");
     let device = OpenOptions::new().read(true).write(true).open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unusable::NoDevice,
-        io::ErrorKind::PermissionDenied => Unusable::NoPermission { group: group_that_may(path) },
+        io::ErrorKind::NotFound => Unusable::NoDevice { because: Absent::look() },
+        io::ErrorKind::PermissionDenied => {
+            let group = group_that_may(path);
+            let joined = group.as_deref().is_some_and(is_member);
+            Unusable::NoPermission { group, joined }
+        }
         // What stands behind the node is not there.
         _ if error.raw_os_error() == Some(libc::ENODEV) || error.raw_os_error() == Some(libc::ENXIO) => {
-            Unusable::NoDevice
+            Unusable::NoDevice { because: Absent::look() }
         }
-        _ => Unusable::Device { reason: error.to_string() },
+        _ => broken(&error),
     })?;
-    makes_a_vm(&device).map_err(|error| Unusable::Device { reason: error.to_string() })
+    makes_a_vm(&device).map_err(|error| broken(&error))
+}
+
+fn broken(error: &io::Error) -> Unusable {
+    Unusable::Device { reason: error.to_string(), busy: error.raw_os_error() == Some(libc::EBUSY) }
 }
 
 fn makes_a_vm(device: &File) -> io::Result<()> {
@@ -56,6 +64,30 @@ fn group_that_may(path: &Path) -> Option<String> {
     group_name(&groups, meta.gid()).filter(|name| name != "root")
 }
 
+/// Whether our user is named as one of the group's, whatever this process was started with.
+fn is_member(group: &str) -> bool {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    user_name(&read("/etc/passwd"), rustix::process::getuid().as_raw())
+        .is_some_and(|user| names(&read("/etc/group"), group, &user))
+}
+
+/// Looks the number up in a text like `/etc/passwd`: `name:password:number:…`.
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
+    })
+}
+
+/// Whether a text like `/etc/group` names the user among the group's members.
+fn names(groups: &str, group: &str, user: &str) -> bool {
+    groups.lines().any(|line| {
+        let mut fields = line.split(':');
+        fields.next() == Some(group) && fields.nth(2).is_some_and(|members| members.split(',').any(|name| name == user))
+    })
+}
+
 /// Looks the number up in a text like `/etc/group`: `name:password:number:members`.
 fn group_name(groups: &str, gid: u32) -> Option<String> {
     groups.lines().find_map(|line| {
@@ -74,6 +106,8 @@ mod tests {
         let groups = "root:x:0:\nbroken\nkvm:x:104:ann,bob\n";
         assert_eq!(group_name(groups, 104).as_deref(), Some("kvm"));
         assert_eq!(group_name(groups, 105), None);
+        assert!(names(groups, "kvm", "bob") && !names(groups, "kvm", "bo") && !names(groups, "root", "bob"));
+        assert_eq!(user_name("root:x:0:0:root:/root:/bin/sh\nann:x:1000:\n", 1000).as_deref(), Some("ann"));
     }
 
     #[test]

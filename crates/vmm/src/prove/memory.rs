@@ -1,4 +1,4 @@
-//! What a trial has shown, on disk: for one boot of the host, one program and one kernel.
+//! What a trial has shown, on disk: for one boot of the host, one `/dev/kvm`, one program and one kernel.
 //!
 //! Wrong or unreadable content is no memory. Losing it costs a trial.
 
@@ -6,6 +6,7 @@ use super::{ProofSetup, Verdict};
 use crate::binary::{Binary, FileIdentity};
 use crate::config::Engine;
 use crate::record::{boot_id, replace};
+use banger_model::spec::VmmKind;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -27,6 +28,7 @@ struct About {
     binary: FileIdentity,
     kernel: Content,
     initramfs: Content,
+    device: Option<Device>,
 }
 
 /// A file's content, whatever the file is called: stores are moved, and share files as hard links.
@@ -44,6 +46,21 @@ impl Content {
     }
 }
 
+/// Which `/dev/kvm`: loading its module again makes another one, and with it other parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Device {
+    inode: u64,
+    changed_ns: i64,
+}
+
+impl Device {
+    fn here() -> Option<Self> {
+        let meta = std::fs::metadata("/dev/kvm").ok()?;
+        let changed_ns = meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec());
+        Some(Self { inode: meta.ino(), changed_ns })
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     about: About,
@@ -52,11 +69,7 @@ struct Kept {
 
 impl Memory {
     pub(super) fn of(engine: Engine, binary: &Binary, setup: &ProofSetup) -> Self {
-        let name = match engine {
-            Engine::Firecracker => "kvm-firecracker.v1.json",
-            Engine::QemuKvm | Engine::QemuTcg => "kvm-qemu.v1.json",
-        };
-        Self { path: setup.memory_dir.join(name), about: About::of(engine, &binary.path, setup) }
+        Self { path: setup.memory_dir.join(file_name(engine.kind())), about: About::of(engine, &binary.path, setup) }
     }
 
     /// The verdict, if it still holds.
@@ -79,6 +92,24 @@ impl Memory {
     }
 }
 
+/// Forgets the outcome for the engines of that program. What keeps it from that costs a start that fails, and is logged.
+pub(super) fn forget(kind: VmmKind, memory_dir: &Path) {
+    let path = memory_dir.join(file_name(kind));
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "cannot forget that KVM works");
+        }
+        _ => {}
+    }
+}
+
+fn file_name(kind: VmmKind) -> &'static str {
+    match kind {
+        VmmKind::Firecracker => "kvm-firecracker.v1.json",
+        VmmKind::Qemu => "kvm-qemu.v1.json",
+    }
+}
+
 impl About {
     fn of(engine: Engine, binary: &Path, setup: &ProofSetup) -> Option<Self> {
         let kernel = setup.kernel.for_engine(engine)?;
@@ -88,6 +119,7 @@ impl About {
             binary: FileIdentity::of(binary).ok()?,
             kernel: Content::of(kernel).ok()?,
             initramfs: Content::of(&setup.kernel.initramfs).ok()?,
+            device: Device::here(),
         })
     }
 }
@@ -97,7 +129,6 @@ mod tests {
     use super::*;
     use crate::binary::Version;
     use crate::config::Kernel;
-    use banger_model::spec::VmmKind;
 
     #[test]
     fn holds_until_the_boot_the_program_or_the_kernel_changes() {
@@ -133,6 +164,11 @@ mod tests {
         memory().keep(&Verdict::Works);
         let text = std::fs::read_to_string(&memory().path).unwrap();
         std::fs::write(&memory().path, text.replace(&boot_id().unwrap(), "an earlier boot")).unwrap();
+        assert_eq!(memory().recall(), None);
+        memory().keep(&Verdict::Works);
+        forget(VmmKind::Firecracker, &setup.memory_dir);
+        assert_eq!(memory().recall(), Some(Verdict::Works), "that was another program");
+        forget(VmmKind::Qemu, &setup.memory_dir);
         assert_eq!(memory().recall(), None);
         for rubbish in ["", "{", "null", "{\"verdict\":\"works\"}"] {
             std::fs::write(&memory().path, rubbish).unwrap();

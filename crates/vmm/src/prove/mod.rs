@@ -7,16 +7,20 @@
 //! Owns: the device's checks, the trial, and the file in which its outcome is remembered. Which engine is taken is
 //! [`crate::choose`]'s.
 
+mod absent;
 mod device;
 mod memory;
 mod trial;
 
 use crate::binary::Binary;
 use crate::config::{Engine, Kernel};
+use banger_model::spec::VmmKind;
 use memory::Memory;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use absent::Absent;
 
 /// How long a test guest may take to come up, on a host that starts its VMM in no time.
 pub const BOUND: Duration = Duration::from_secs(5);
@@ -45,13 +49,14 @@ pub enum Verdict {
 #[serde(rename_all = "kebab-case", tag = "why")]
 #[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum Unusable {
-    #[error("/dev/kvm is not there")]
-    NoDevice,
-    /// The group is the one that may, if there is one.
+    #[error("there is no /dev/kvm: {because}")]
+    NoDevice { because: Absent },
+    /// The group is the one that may, if there is one; `joined` when the user is in it, but was not yet when this session
+    /// began.
     #[error("this user may not open /dev/kvm")]
-    NoPermission { group: Option<String> },
-    #[error("/dev/kvm cannot be used: {reason}")]
-    Device { reason: String },
+    NoPermission { group: Option<String>, joined: bool },
+    #[error("/dev/kvm is there, but makes no VM: {reason}")]
+    Device { reason: String, busy: bool },
     #[error("/dev/kvm is there, but a test guest on it did not come up within {seconds} s")]
     Hangs { seconds: u64 },
     #[error("/dev/kvm is there, but a test guest on it failed: {reason}")]
@@ -72,21 +77,26 @@ impl Unusable {
     /// What the user can do about it.
     pub fn fix(&self) -> Option<String> {
         match self {
-            Self::NoDevice => Some(
-                "load the module kvm_intel or kvm_amd; if that fails, enable virtualization in the firmware, or nested \
-                 virtualization on the host of this VM"
-                    .into(),
-            ),
-            Self::NoPermission { group: Some(group) } => {
-                Some(format!("run `sudo usermod -aG {group} $USER`, then log in again"))
+            Self::NoDevice { because } => Some(because.fix()),
+            Self::NoPermission { group: Some(group), joined: true } => Some(format!(
+                "log in again, since you joined the group {group} after this session began; then run `banger daemon stop`"
+            )),
+            Self::NoPermission { group: Some(group), joined: false } => {
+                Some(format!("run `sudo usermod -aG {group} $USER`, log in again, then run `banger daemon stop`"))
             }
-            Self::NoPermission { group: None } => {
+            Self::NoPermission { group: None, .. } => {
                 Some("run `sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm`, and join the group kvm".into())
+            }
+            Self::Device { busy: true, .. } => {
+                Some("end the other hypervisor that holds the processor, such as VirtualBox or VMware".into())
+            }
+            Self::Device { busy: false, .. } => {
+                Some("look at what the kernel says (`sudo dmesg | grep -i kvm`), and load its module again".into())
             }
             Self::Hangs { .. } | Self::Fails { .. } => {
                 Some("run `banger doctor` to try again; on a virtual host, ask for nested virtualization".into())
             }
-            Self::Device { .. } | Self::Unproved => None,
+            Self::Unproved => None,
         }
     }
 }
@@ -156,6 +166,19 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup, anew: bo
     proofs
 }
 
+/// Lets what is remembered of the engines of that program be proved anew: a guest has not come up although it was proved.
+pub fn doubt(kind: VmmKind, memory_dir: &Path) {
+    memory::forget(kind, memory_dir);
+}
+
+/// Whether the device is there, may be opened and makes a VM: what can be told without a guest.
+///
+/// # Errors
+/// What stands in the way.
+pub fn look() -> Result<(), Unusable> {
+    device::check()
+}
+
 /// Ends trials that a killed daemon has left.
 pub async fn sweep(setup: &ProofSetup) {
     trial::sweep(setup).await;
@@ -169,7 +192,8 @@ mod tests {
     fn verdicts_survive_json() {
         for verdict in [
             Verdict::Works,
-            Verdict::Unusable(Unusable::NoPermission { group: Some("kvm".into()) }),
+            Verdict::Unusable(Unusable::NoPermission { group: Some("kvm".into()), joined: false }),
+            Verdict::Unusable(Unusable::NoDevice { because: Absent::Module { intel: true } }),
             Verdict::Unusable(Unusable::Hangs { seconds: 5 }),
         ] {
             let json = serde_json::to_string(&verdict).unwrap();
@@ -184,8 +208,28 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_right_names_the_group_to_join() {
-        let unusable = Unusable::NoPermission { group: Some("kvm".into()) };
-        assert!(unusable.fix().unwrap().contains("usermod -aG kvm"));
+    fn a_missing_right_names_the_group_to_join_or_says_that_it_was_joined() {
+        let unusable = |joined| Unusable::NoPermission { group: Some("kvm".into()), joined };
+        assert!(unusable(false).fix().unwrap().contains("usermod -aG kvm"));
+        let fix = unusable(true).fix().unwrap();
+        assert!(fix.contains("log in again") && !fix.contains("usermod"), "{fix}");
+    }
+
+    #[test]
+    fn no_device_no_right_and_a_device_that_fails_are_told_apart_and_each_has_its_fix() {
+        let all = [
+            Unusable::NoDevice { because: Absent::Processor },
+            Unusable::NoDevice { because: Absent::Module { intel: false } },
+            Unusable::NoDevice { because: Absent::Node },
+            Unusable::NoPermission { group: Some("kvm".into()), joined: false },
+            Unusable::NoPermission { group: Some("kvm".into()), joined: true },
+            Unusable::NoPermission { group: None, joined: false },
+            Unusable::Device { reason: "busy".into(), busy: true },
+            Unusable::Device { reason: "no".into(), busy: false },
+            Unusable::Hangs { seconds: 5 },
+        ];
+        let fixes: std::collections::BTreeSet<_> = all.iter().map(|unusable| unusable.fix().unwrap()).collect();
+        assert_eq!(fixes.len(), all.len());
+        assert!(all.iter().all(|unusable| !unusable.in_short().contains('\n')));
     }
 }

@@ -6,7 +6,25 @@ use crate::{
     host::ChooseError,
     op::OpCx,
 };
-use banger_vmm::{Programs, ProofSetup, Wish, candidates, prove};
+use banger_vmm::{Binary, Programs, ProofSetup, Wish, binary::Version, candidates, prove};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
+
+/// Programs that users have been cautioned of, each once in a daemon's life.
+#[derive(Debug, Default)]
+pub(super) struct Cautions(Mutex<HashSet<(PathBuf, Version)>>);
+
+impl Cautions {
+    /// What there is to say of the program and was not said yet.
+    fn unsaid(&self, binary: &Binary) -> Option<String> {
+        let caution = binary.caution()?;
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert((binary.path.clone(), binary.version)).then_some(caution)
+    }
+}
 
 impl RealHost {
     pub(super) async fn choose_vmm(&self, vm: &VmRow, cx: &OpCx) -> Result<BootRow, ChooseError> {
@@ -21,6 +39,9 @@ impl RealHost {
         // Trials are tasks of their own, and bounded: whoever stops waiting leaves none behind.
         let proofs = cx.abandonable(prove(&candidates, &setup, false)).await?;
         let choice = banger_vmm::choose(wish, programs, &proofs).map_err(|source| ChooseError::None { source })?;
+        if let Some(caution) = self.cautions.unsaid(&choice.binary) {
+            cx.note(caution);
+        }
         Ok(BootRow {
             vmm: choice.engine.kind(),
             accel: choice.engine.accel(),
@@ -30,5 +51,26 @@ impl RealHost {
             boot_id: String::new(),
             warnings: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_model::spec::VmmKind;
+
+    #[test]
+    fn a_caution_is_said_once_for_each_program_and_version() {
+        let cautions = Cautions::default();
+        let binary = |path: &str, version: &str| Binary {
+            kind: VmmKind::Firecracker,
+            path: path.into(),
+            version: version.parse().unwrap(),
+        };
+        assert_eq!(cautions.unsaid(&binary("/a", "1.16.1")), None);
+        assert!(cautions.unsaid(&binary("/a", "1.17.0")).unwrap().contains("1.17.0"));
+        assert_eq!(cautions.unsaid(&binary("/a", "1.17.0")), None);
+        assert!(cautions.unsaid(&binary("/a", "1.18.0")).is_some());
+        assert!(cautions.unsaid(&binary("/b", "1.17.0")).is_some());
     }
 }

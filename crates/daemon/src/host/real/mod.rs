@@ -30,7 +30,12 @@ use crate::{
     room::DiskRoom,
 };
 use banger_model::{
-    ByteSize, VmId, api::vm::EndReason, host_name::VmFile, paths::Paths, spec::NetMode, wire::guest::GuestFacts,
+    ByteSize, VmId,
+    api::vm::EndReason,
+    host_name::VmFile,
+    paths::Paths,
+    spec::{NetMode, VmmKind},
+    wire::guest::GuestFacts,
 };
 use banger_vmm::HostUsage;
 use banger_vmm::confine::cgroup::{Groups, NoGroups};
@@ -54,6 +59,7 @@ pub(crate) struct RealHost {
     sessions: Sessions,
     groups: Result<Groups, NoGroups>,
     complaints: trim::Complaints,
+    cautions: choose::Cautions,
 }
 
 impl RealHost {
@@ -69,6 +75,7 @@ impl RealHost {
             sessions: Sessions::default(),
             groups: groups::take(),
             complaints: trim::Complaints::default(),
+            cautions: choose::Cautions::default(),
         }
     }
 
@@ -207,6 +214,10 @@ impl Host for RealHost {
 
     fn choose<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>> {
         Box::pin(self.choose_vmm(vm, cx))
+    }
+
+    fn doubt_kvm(&self, vmm: VmmKind) {
+        banger_vmm::prove::doubt(vmm, &self.places.proofs);
     }
 
     fn console(&self, id: VmId, boot: u32) -> PathBuf {
