@@ -20,6 +20,7 @@ pub mod config;
 pub mod confine;
 pub mod console;
 pub mod firecracker;
+mod halt;
 mod kernel_line;
 pub mod launch;
 mod pidfd;

@@ -66,13 +66,14 @@ impl RealHost {
     /// Asks the guest to end, and waits for that. False when it did not, or could not be asked.
     pub(super) async fn shut_guest_down(&self, vm: &VmRow) -> bool {
         let Some(vmm) = self.vmm(vm.id) else { return false };
+        let console = self.places.console(vm.id, vm.boots);
         let asked = async {
             let session = self.sessions.get(vm.id, &vmm).await?;
             session.shutdown().await
         };
         let ends = async {
             match asked.await {
-                Ok(()) => vmm.exited().await,
+                Ok(()) => vmm.ended(&console).await,
                 // A guest that ends before it has answered has ended as well; one that refuses has not.
                 Err(error) => {
                     tracing::warn!(vm = %vm.id, error = &error as &dyn std::error::Error, "could not ask the guest to end");
@@ -86,12 +87,13 @@ impl RealHost {
 
     /// Waits for the VMM's end, and tells what it was.
     pub(super) async fn end_of(&self, vm: &VmRow) -> EndReason {
+        let console = self.places.console(vm.id, vm.boots);
         let process = self.vmm(vm.id).or_else(|| self.vmms.last(vm.id));
         let exit = match process {
-            Some(vmm) => vmm.exited().await,
+            Some(vmm) => vmm.ended(&console).await,
             None => Exit::Unknown,
         };
-        match (console::ending(&self.places.console(vm.id, vm.boots)), exit) {
+        match (console::ending(&console), exit) {
             (Ok(Ending::Panicked(message)), _) => EndReason::Panicked { message },
             (Ok(Ending::PoweredOff | Ending::Rebooted), _) | (_, Exit::Code(0)) => EndReason::PoweredOff,
             (_, Exit::Code(_) | Exit::Signal(_) | Exit::Unknown) => EndReason::Lost,
