@@ -1,6 +1,6 @@
 //! Why the lab itself failed: not one of its cases.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{error::Error, io, path::PathBuf, time::Duration};
 
 /// No results, or not all of them. The message says which part failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,17 @@ impl LabError {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Its message with those of the errors behind it.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
     }
 
     /// The end of the host's console, where that tells more.

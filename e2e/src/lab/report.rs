@@ -43,6 +43,12 @@ impl Report {
                 println!("{line}");
             }
         }
+        if matches!(ended.outcome, Outcome::Failed | Outcome::Late) {
+            // Set apart: the runner inside writes such results, too, which nobody may count.
+            for line in ended.output.trim().lines() {
+                println!("    | {line}");
+            }
+        }
         self.ended.push(ended);
     }
 
@@ -60,16 +66,12 @@ impl Report {
         if !failed.is_empty() {
             println!("\nfailures:");
             for ended in &failed {
-                println!("\n---- {} ----\n{}", ended.name, ended.output.trim_end());
-            }
-            println!("\nfailures:");
-            for ended in &failed {
                 println!("    {}", ended.name);
             }
         }
         if let Some(error) = failure {
             let lost = self.expected - self.ended.len();
-            println!("\nTHE LAB FAILED, {lost} cases were not done: {error}");
+            println!("\nTHE LAB FAILED, {lost} cases were not done: {}", error.with_causes());
             if let Some(console) = error.console() {
                 println!("---- the end of its console ----\n{console}\n----");
             }

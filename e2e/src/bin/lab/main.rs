@@ -7,7 +7,7 @@ use banger_e2e::{
     lab::{LabError, cache::Cache, host::Host, inside, link::Plan, payload, report::Report, session, shell, table},
     place::Place,
 };
-use std::{error::Error, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 const USAGE: &str = "\
 usage: lab [--case WORD]... [--jobs N] [--keep] [--list]
@@ -58,21 +58,10 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("lab: {error}{}", causes(&error));
+            eprintln!("lab: {}", error.with_causes());
             ExitCode::FAILURE
         }
     }
-}
-
-/// What is behind an error.
-fn causes(error: &dyn Error) -> String {
-    let mut text = String::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 fn misuse() -> ExitCode {
