@@ -4,7 +4,7 @@
 //! lab     {"event":"up","seconds":7.1,"kernel":"6.1.0-…"}
 //! outside {"jobs":2,"keep":false,"cases":[{"name":"exec::…","seconds":180},…]}
 //! lab     {"event":"begun","name":"exec::…"}
-//! lab     {"event":"ended","name":"exec::…","outcome":"ok","seconds":1.9,"output":"…"}
+//! lab     {"event":"ended","name":"exec::…","outcome":"ok","attempts":1,"seconds":1.9,"output":"…"}
 //! lab     {"event":"done"}
 //! ```
 
@@ -62,7 +62,9 @@ pub struct Ended {
     pub name: String,
     /// How.
     pub outcome: Outcome,
-    /// How long it took.
+    /// At which attempt.
+    pub attempts: u32,
+    /// How long it took, all attempts together.
     pub seconds: f64,
     /// What it printed, its middle left out where it is long.
     pub output: String,

@@ -37,13 +37,14 @@ impl Report {
             Outcome::Failed => "FAILED",
             Outcome::Late => "FAILED (not done in time)",
         };
-        println!("test {} ... {word} ({:.1} s)", ended.name, ended.seconds);
+        let again = if ended.attempts > 1 { ", at the second attempt" } else { "" };
+        println!("test {} ... {word} ({:.1} s{again})", ended.name, ended.seconds);
         if ended.outcome == Outcome::Skipped {
             for line in ended.output.lines().filter(|line| line.starts_with("SKIPPED: ")) {
                 println!("{line}");
             }
         }
-        if matches!(ended.outcome, Outcome::Failed | Outcome::Late) {
+        if matches!(ended.outcome, Outcome::Failed | Outcome::Late) || ended.attempts > 1 {
             // Set apart: the runner inside writes such results, too, which nobody may count.
             for line in ended.output.trim().lines() {
                 println!("    | {line}");

@@ -15,10 +15,11 @@ pub enum Fit {
 
 const NO_NETWORK: &str = "Firecracker has no network without root";
 const NO_VMM: &str = "it boots nothing: the VMM makes no difference";
+const SAME: &str = "what it is about is the daemon's, whatever the VMM, and it boots several machines";
 const ABOUT_HOST: &str = "it is about what this host has: registries, package tools, a user";
 
 /// Beginnings of names.
-const RULES: [(&str, Fit); 38] = [
+const RULES: &[(&str, Fit)] = &[
     ("shared::", Fit::Shared),
     // What banger promises of a command.
     ("exec::a_vm_that_is_not_there", Fit::No(NO_VMM)),
@@ -38,7 +39,11 @@ const RULES: [(&str, Fit); 38] = [
     ("life::a_name_that_is_taken", Fit::No(NO_VMM)),
     ("life::verbs_on_a_vm", Fit::No(NO_VMM)),
     ("life::vms_made_at_the_same_time", Fit::No(NO_VMM)),
+    ("life::a_prune", Fit::No(SAME)),
+    ("life::a_running_vm_is_only", Fit::No(SAME)),
+    ("life::several_are_taken", Fit::No(SAME)),
     ("life::", Fit::Alone),
+    ("daemon::vms_outlive_a_daemon_that_is_stopped", Fit::No(SAME)),
     ("daemon::vms_outlive", Fit::Alone),
     ("daemon::a_vmm_that", Fit::Alone),
     ("daemon::", Fit::No(NO_VMM)),
@@ -58,7 +63,6 @@ const RULES: [(&str, Fit); 38] = [
     ("crash::killed_while_an_image", Fit::No(ABOUT_HOST)),
     ("crash::killed_while_a_vm_boots", Fit::Alone),
     ("crash::", Fit::No("one moment of a boot that takes so long is enough")),
-    ("speech::every_answer", Fit::Alone),
     ("speech::", Fit::No(NO_VMM)),
     ("images::", Fit::No(ABOUT_HOST)),
     ("network::", Fit::No(NO_NETWORK)),
