@@ -57,7 +57,10 @@ async fn case(verb: Verb, from: Target, faults: Vec<Fault>) {
     });
     let abort = acting.abort_handle();
     let (done, crashed) = tokio::select! {
-        acted = tokio::time::timeout(BOUND, acting) => (acted.expect("it hangs").unwrap().is_ok(), false),
+        acted = tokio::time::timeout(BOUND, acting) => match acted {
+            Ok(acted) => (acted.unwrap().is_ok(), false),
+            Err(_) => panic!("{verb} from {from:?} with {faults:?} hangs"),
+        },
         () = bench.world.reached.notified() => (false, true),
     };
     assert!(bench.world.spent(), "{verb} from {from:?} never meets {faults:?}");
