@@ -57,8 +57,8 @@ pub(crate) const ALL: &[Attempt] = &[
     }),
     ("limit the victim", limit),
     ("slow the victim", |scene| {
-        // SAFETY: numbers only.
-        outcome(unsafe { libc::setpriority(libc::PRIO_PROCESS, scene.victim.unsigned_abs(), 1) }.into())
+        // As slow as can be: whoever is slow already may only become slower. SAFETY: numbers only.
+        outcome(unsafe { libc::setpriority(libc::PRIO_PROCESS, scene.victim.unsigned_abs(), 19) }.into())
     }),
     ("pin the victim", pin),
     ("connect to the daemon", |scene| UnixStream::connect(scene.root.join("daemon/sock")).map(drop)),
