@@ -68,7 +68,10 @@ pub fn serve() -> Result<(), LabError> {
         for _ in 0..plan.jobs.max(1) {
             let (events, queue, cgroups) = (events.clone(), &queue, &cgroups);
             scope.spawn(move || {
-                let mut say = |event: &Event| Ok(drop(events.send(event.clone())));
+                let mut say = |event: &Event| {
+                    let _nobody_listens = events.send(event.clone());
+                    Ok(())
+                };
                 loop {
                     let Some(case) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) else { return };
                     let _never_fails = run(&case, cgroups, &mut say);
@@ -83,8 +86,10 @@ pub fn serve() -> Result<(), LabError> {
     }
     tell(&Event::Done)?;
     // Our end is the lab's: see lab.service.
-    while plan.keep {
-        std::thread::park();
+    if plan.keep {
+        loop {
+            std::thread::park();
+        }
     }
     Ok(())
 }
@@ -165,9 +170,8 @@ fn cut(text: &str) -> String {
         return text.to_owned();
     }
     let half = MOST_OUTPUT / 2;
-    let first = text.floor_char_boundary(half);
-    let last = text.ceil_char_boundary(text.len() - half);
-    format!("{}\n[…]\n{}", &text[..first], &text[last..])
+    let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\n[…]\n{}", part(&text.as_bytes()[..half]), part(&text.as_bytes()[text.len() - half..]))
 }
 
 /// The part of the tree of cgroups that is ours.
