@@ -133,6 +133,9 @@ impl Drop for Machine {
 /// How long QEMU's own start may take.
 pub const BOOT_BOUND: Duration = BOUND;
 
+/// The clock is the TSC, because two processors would wait for each other to read a device. Timers wait for the next tick: where
+/// handling one takes longer than the time until the next, nothing else is ever done again.
+///
 /// The disks are name spaces of one controller, so that their order is that of their numbers.
 fn arguments(host: &Host, payload: &Path, files: &Path, sockets: &Path, shell: bool) -> Vec<OsString> {
     let words = format!(
@@ -161,7 +164,7 @@ fn arguments(host: &Host, payload: &Path, files: &Path, sockets: &Path, shell: b
     add(
         "-append",
         format!(
-            "console=ttyS0 tsc=reliable root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 mitigations=off no_timer_check \
+            "console=ttyS0 tsc=reliable highres=off nohz=off root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 mitigations=off no_timer_check \
              cryptomgr.notests random.trust_cpu=on loglevel=4 systemd.show_status=0{shell}"
         ),
     );
