@@ -1,7 +1,7 @@
 //! Inside a guest: an image with nothing but busybox is a whole machine.
 
 use crate::shared::vm;
-use banger_e2e::{Sandbox, wait_for};
+use banger_e2e::{Sandbox, place::find, wait_for};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
@@ -39,6 +39,8 @@ fn the_root_is_writable_and_the_work_disk_holds_what_the_image_had_in_root() {
     assert!(find("/").contains(" overlay "), "{mounts}");
     assert!(find("/root").contains(" ext4 "), "{mounts}");
     assert_eq!(vm().exec("stat -c %a /tmp").run().ok(), "1777");
+    let home = vm().exec("ls -A /root").run();
+    assert!(!home.ok().contains("lost+found"), "{home}");
 }
 
 #[test]
@@ -83,6 +85,9 @@ fn poweroff_in_the_guest_is_a_clean_stop() {
     vm.becomes("stopped");
     assert_eq!(vm.show()["last_end"]["reason"]["why"], "powered-off");
     sandbox.assert_nothing_runs();
+    let disk = sandbox.state().join("vms").join(vm.show()["id"].as_str().unwrap()).join("work.v1.ext4");
+    let check = banger_e2e::Call::new(find("e2fsck").unwrap()).words("-fn").arg(disk).run();
+    assert!(check.status.success(), "{check}");
     vm.does("start");
     assert_eq!(vm.exec("cat /root/file").run().ok(), "last words");
 }

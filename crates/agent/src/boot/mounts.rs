@@ -47,6 +47,8 @@ pub(super) fn usual(warnings: &mut Vec<String>) {
 pub(super) fn disks(disks: &Disks, warnings: &mut Vec<String>) -> Result<(), BootError> {
     if let Some(work) = &disks.work {
         mount_at(work, "/root", "ext4", MountFlags::empty(), "discard,noinit_itable")?;
+        // Every new file system has it, but nobody wants it in a home. e2fsck makes another when it finds something.
+        let _ = rustix::fs::rmdir("/root/lost+found");
     }
     if let Some(modules) = &disks.modules {
         let uname = rustix::system::uname();
