@@ -5,7 +5,7 @@
 
 use super::{
     LabError,
-    link::{Case, Ended, Event, Outcome, PORT, Plan},
+    link::{Case, Ended, Event, Outcome, PORT, Plan, Runs},
 };
 use crate::{sandbox::entries, wait_for};
 use std::{
@@ -27,8 +27,8 @@ const SHARED_PLACE: &str = "/lab/shared";
 const ATTEMPTS: u32 = 2;
 /// As much of an output as is sent at most, in bytes: half of it from its beginning.
 const MOST_OUTPUT: usize = 256 << 10;
-/// The program of the cases.
-const CASES: &str = "/lab/programs/cases";
+/// Where our programs are.
+const PROGRAMS: &str = "/lab/programs";
 /// Enters the cgroup, becomes the user, and the program: `sh -c THIS CGROUP USER PROGRAM…`.
 const ENTER: &str = r#"echo $$ >"$0/cgroup.procs" || exit 1
 user=$1; shift
@@ -60,7 +60,7 @@ pub fn serve() -> Result<(), LabError> {
     let mut cases: VecDeque<Case> = plan.cases.into();
     let shared = cases.iter().position(|case| case.name == SHARED).and_then(|at| cases.remove(at));
     if let Some(case) = &shared {
-        run(case, &cgroups, &mut tell)?;
+        run(case, plan.runs, &cgroups, &mut tell)?;
     }
     let queue = Mutex::new(cases);
     let (events, heard) = channel();
@@ -74,7 +74,7 @@ pub fn serve() -> Result<(), LabError> {
                 };
                 loop {
                     let Some(case) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) else { return };
-                    let _never_fails = run(&case, cgroups, &mut say);
+                    let _never_fails = run(&case, plan.runs, cgroups, &mut say);
                 }
             });
         }
@@ -104,16 +104,21 @@ fn port() -> Result<PathBuf, LabError> {
     Ok(Path::new("/dev").join(found.file_name().unwrap_or_default()))
 }
 
-fn run(case: &Case, cgroups: &Cgroups, tell: &mut dyn FnMut(&Event) -> Result<(), LabError>) -> Result<(), LabError> {
+fn run(
+    case: &Case,
+    runs: Runs,
+    cgroups: &Cgroups,
+    tell: &mut dyn FnMut(&Event) -> Result<(), LabError>,
+) -> Result<(), LabError> {
     tell(&Event::Begun { name: case.name.clone() })?;
     let start = Instant::now();
     let mut attempts = 0;
     let mut output = String::new();
     let outcome = loop {
         attempts += 1;
-        let (outcome, said) = attempt(case, cgroups).unwrap_or_else(|error| (Outcome::Failed, error.to_string()));
+        let (outcome, said) = attempt(case, runs, cgroups).unwrap_or_else(|error| (Outcome::Failed, error.to_string()));
         output.push_str(&said);
-        if attempts == ATTEMPTS || !matches!(outcome, Outcome::Failed) {
+        if attempts == ATTEMPTS || runs == Runs::Bench || !matches!(outcome, Outcome::Failed) {
             break outcome;
         }
         if case.name == SHARED {
@@ -130,7 +135,7 @@ fn run(case: &Case, cgroups: &Cgroups, tell: &mut dyn FnMut(&Event) -> Result<()
     }))
 }
 
-fn attempt(case: &Case, cgroups: &Cgroups) -> Result<(Outcome, String), LabError> {
+fn attempt(case: &Case, runs: Runs, cgroups: &Cgroups) -> Result<(Outcome, String), LabError> {
     let function = case.name.rsplit("::").next().unwrap_or_default();
     let user = if function.starts_with("root_") { "root" } else { "tester" };
     let cgroup = cgroups.make(&case.name, user)?;
@@ -138,8 +143,11 @@ fn attempt(case: &Case, cgroups: &Cgroups) -> Result<(Outcome, String), LabError
     let output = File::create(&log).map_err(LabError::io("make", &log))?;
     let again = output.try_clone().map_err(LabError::io("use", &log))?;
     let mut command = Command::new("sh");
-    command.args(["-c", ENTER]).arg(&cgroup).arg(user).arg(CASES);
-    command.args(["--exact", &case.name, "--nocapture", "--test-threads=1"]);
+    command.args(["-c", ENTER]).arg(&cgroup).arg(user).arg(Path::new(PROGRAMS).join(runs.program()));
+    match runs {
+        Runs::Cases => command.args(["--exact", &case.name, "--nocapture", "--test-threads=1"]),
+        Runs::Bench => command.arg(&case.name),
+    };
     command.envs(crate::surroundings::in_lab(SHARED_PLACE)).current_dir("/tmp");
     command.stdin(Stdio::null()).stdout(output).stderr(again);
     let mut child = command.spawn().map_err(LabError::io("start", "sh"))?;
@@ -156,8 +164,9 @@ fn attempt(case: &Case, cgroups: &Cgroups) -> Result<(Outcome, String), LabError
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     let outcome = match ended {
         None => Outcome::Late,
+        Some(status) if !status.success() => Outcome::Failed,
         // The runner finds nothing wrong with running nothing.
-        Some(status) if !status.success() || !text.contains("test result: ok. 1 passed") => Outcome::Failed,
+        Some(_) if runs == Runs::Cases && !text.contains("test result: ok. 1 passed") => Outcome::Failed,
         Some(_) if text.contains("SKIPPED: ") => Outcome::Skipped,
         Some(_) => Outcome::Ok,
     };

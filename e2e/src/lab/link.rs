@@ -20,8 +20,32 @@ pub struct Plan {
     pub jobs: usize,
     /// Stay up afterwards.
     pub keep: bool,
+    /// What the cases are.
+    #[serde(default)]
+    pub runs: Runs,
     /// In this order.
     pub cases: Vec<Case>,
+}
+
+/// The program that a lab runs, once for each case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runs {
+    /// That of the end-to-end cases: a case is one of its tests.
+    #[default]
+    Cases,
+    /// That of the benchmarks: a case is one of its topics.
+    Bench,
+}
+
+impl Runs {
+    /// What it is called in the lab.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Cases => "cases",
+            Self::Bench => "bench",
+        }
+    }
 }
 
 /// One case.

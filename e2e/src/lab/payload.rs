@@ -9,6 +9,7 @@ use super::{
     LabError,
     cache::{Cache, Key, link},
     host::{Host, done},
+    link::Runs,
 };
 use crate::{
     Call,
@@ -31,11 +32,15 @@ const SIZE: &str = "16G";
 ///
 /// # Errors
 /// When a program or tool is missing or fails.
-pub fn make(cache: &Cache, host: &Host) -> Result<PathBuf, LabError> {
+pub fn make(cache: &Cache, host: &Host, runs: Runs) -> Result<PathBuf, LabError> {
     let place = Place::get();
     let mut programs: Vec<(String, PathBuf)> =
         PROGRAMS.iter().map(|name| ((*name).to_owned(), place.program(name))).collect();
-    programs.push(("cases".into(), cases(&place.programs)?));
+    let run = match runs {
+        Runs::Cases => cases(&place.programs)?,
+        Runs::Bench => place.program(runs.program()),
+    };
+    programs.push((runs.program().into(), run));
     let mut key = Key::default().text(&host.store.display().to_string()).text(SIZE);
     for (name, path) in &programs {
         key = key.text(name).file(path)?;

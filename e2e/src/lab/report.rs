@@ -53,6 +53,11 @@ impl Report {
         self.ended.push(ended);
     }
 
+    /// Those that are over.
+    pub fn all(&self) -> &[Ended] {
+        &self.ended
+    }
+
     /// The lab stays up.
     pub fn kept(&self, shell: &Path) {
         let lab = std::env::current_exe().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! How fast and how small: every number beside what it is compared with, measured in the same run, on the same machine.
 //!
-//! `make bench` prints the whole table; `make bench ONLY=pull` the rows of one topic (`boot`, `pull`, `exec`, `daemon`,
-//! `build`). Each number is the median of several runs, ours and theirs taken in turns, with the processor time beside the
+//! `make bench` prints the whole table; `make bench ONLY=pull` the rows of one topic (`boot`, `pull`, `exec`, `life`,
+//! `daemon`, `lab`, `build`). Each number is the median of several runs, ours and theirs taken in turns, with the processor time beside the
 //! wall time. Nothing here fails: a row says by itself whether it is within its limit.
 
 #![allow(
@@ -15,10 +15,13 @@
 
 mod boot;
 mod build;
+mod by_hand;
 mod daemon;
 mod exec;
 mod images;
 mod inflate;
+mod lab;
+mod life;
 mod measure;
 mod pull;
 mod table;
@@ -27,8 +30,15 @@ use table::Table;
 
 type Topic = (&'static str, fn(&mut Table));
 
-const TOPICS: [Topic; 5] =
-    [("boot", boot::run), ("pull", pull::run), ("exec", exec::run), ("daemon", daemon::run), ("build", build::run)];
+const TOPICS: [Topic; 7] = [
+    ("boot", boot::run),
+    ("pull", pull::run),
+    ("exec", exec::run),
+    ("life", life::run),
+    ("daemon", daemon::run),
+    ("lab", lab::run),
+    ("build", build::run),
+];
 
 fn main() {
     let only: Vec<String> = std::env::args().skip(1).collect();

@@ -44,6 +44,19 @@ impl Table {
         self.row([what, "not measured", why, "", "", ""]);
     }
 
+    /// The rows of a table that was printed elsewhere.
+    pub(crate) fn adopt(&mut self, place: &str, printed: &str) {
+        // Its first two lines are the headings.
+        for line in printed.lines().filter(|line| line.starts_with("| ")).skip(2) {
+            let mut cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let what = format!("{place}{}", cells[0]);
+            cells[0] = &what;
+            if let Ok(cells) = <[&str; 6]>::try_from(cells) {
+                self.row(cells);
+            }
+        }
+    }
+
     fn row(&mut self, cells: [&str; 6]) {
         eprintln!("bench:   {}", cells.iter().filter(|cell| !cell.is_empty()).copied().collect::<Vec<_>>().join(" | "));
         self.0.push(cells.map(str::to_owned));

@@ -4,7 +4,16 @@
 
 use banger_e2e::{
     Call,
-    lab::{LabError, cache::Cache, host::Host, inside, link::Plan, payload, report::Report, session, shell, table},
+    lab::{
+        LabError,
+        cache::Cache,
+        host::Host,
+        inside,
+        link::{Plan, Runs},
+        payload,
+        report::Report,
+        session, shell, table,
+    },
     place::Place,
 };
 use std::{path::Path, process::ExitCode};
@@ -89,10 +98,10 @@ fn list() -> Result<bool, LabError> {
 fn run(wish: &Wish) -> Result<bool, LabError> {
     let names = names()?;
     let cases = table::choose(&names, &wish.words)?;
-    let plan = Plan { jobs: wish.jobs.unwrap_or(2), keep: wish.keep, cases };
+    let plan = Plan { jobs: wish.jobs.unwrap_or(2), keep: wish.keep, runs: Runs::Cases, cases };
     let cache = Cache::open(Place::get().target())?;
     let host = Host::make(&cache)?;
-    let payload = payload::make(&cache, &host)?;
+    let payload = payload::make(&cache, &host, Runs::Cases)?;
     drop(cache);
     let mut report = Report::new(plan.cases.len(), names.len() - plan.cases.len());
     let ran = session::run(&host, &payload, &plan, &mut report);

@@ -112,6 +112,8 @@ async fn the_description_has_the_contracts_routes() {
         "get /vms/{name}/files",
         "put /vms/{name}/files",
         "get /vms/{name}/logs",
+        "get /vms/{name}/stats",
+        "get /prune",
         "get /images",
         "post /images/pull",
         "post /images/import",
@@ -124,6 +126,7 @@ async fn the_description_has_the_contracts_routes() {
         "delete /kernels/{name}",
         "get /operations",
         "delete /operations/{op}",
+        "get /operations/{op}/log",
     ];
     let contract: BTreeSet<String> = contract.iter().map(|route| route.replace(" /", " /v1/")).collect();
     assert_eq!(described, contract);
