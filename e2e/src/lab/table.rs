@@ -53,6 +53,8 @@ const RULES: &[(&str, Fit)] = &[
             "KVM is proved with the very kernel, which finds a bad one first; the others are about what this host has",
         ),
     ),
+    ("groups::", Fit::Alone),
+    ("usage::", Fit::Alone),
     ("host::root_a_disk_that_fills_up_under", Fit::Alone),
     ("host::", Fit::No(ABOUT_HOST)),
     ("vmms::a_vmm_that", Fit::No("it is about QEMU")),

@@ -9,6 +9,7 @@ mod crash;
 mod daemon;
 mod debian;
 mod exec;
+mod groups;
 mod guest;
 mod host;
 mod images;
