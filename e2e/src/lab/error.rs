@@ -48,6 +48,11 @@ impl LabError {
         text
     }
 
+    /// Whether another boot may do better: the emulated host failed, not what it is made of.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::QemuEnded { .. } | Self::HostPanic { .. } | Self::Hang { .. })
+    }
+
     /// The end of the host's console, where that tells more.
     pub fn console(&self) -> Option<&str> {
         match self {

@@ -5,7 +5,7 @@
 
 use super::{
     LabError,
-    link::{Case, Ended, Event, Outcome, PORT, Plan, Runs},
+    link::{BEAT, Case, Ended, Event, Outcome, PORT, Plan, Runs},
 };
 use crate::{sandbox::entries, wait_for};
 use std::{
@@ -14,7 +14,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, mpsc::channel},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -57,33 +60,11 @@ pub fn serve() -> Result<(), LabError> {
     BufReader::new(from_outside).read_line(&mut line).map_err(LabError::io("read", &port))?;
     let plan: Plan = serde_json::from_str(&line).map_err(|_| LabError::Nonsense { line })?;
     let cgroups = Cgroups::take()?;
-    let mut cases: VecDeque<Case> = plan.cases.into();
-    let shared = cases.iter().position(|case| case.name == SHARED).and_then(|at| cases.remove(at));
-    if let Some(case) = &shared {
-        run(case, plan.runs, &cgroups, &mut tell)?;
-    }
-    let queue = Mutex::new(cases);
     let (events, heard) = channel();
     std::thread::scope(|scope| {
-        for _ in 0..plan.jobs.max(1) {
-            let (events, queue, cgroups) = (events.clone(), &queue, &cgroups);
-            scope.spawn(move || {
-                let mut say = |event: &Event| {
-                    let _nobody_listens = events.send(event.clone());
-                    Ok(())
-                };
-                loop {
-                    let Some(case) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) else { return };
-                    let _never_fails = run(&case, plan.runs, cgroups, &mut say);
-                }
-            });
-        }
-        drop(events);
-        heard.iter().try_for_each(|event| tell(&event))
+        scope.spawn(|| all(plan.cases, plan.jobs, plan.runs, &cgroups, events));
+        pass_on_events(&heard, &mut tell)
     })?;
-    if let Some(case) = shared {
-        cgroups.end(&cgroups.folder(&case.name));
-    }
     tell(&Event::Done)?;
     // Our end is the lab's: see lab.service.
     if plan.keep {
@@ -92,6 +73,43 @@ pub fn serve() -> Result<(), LabError> {
         }
     }
     Ok(())
+}
+
+/// Runs the cases, so many at once.
+fn all(cases: Vec<Case>, jobs: usize, runs: Runs, cgroups: &Cgroups, events: Sender<Event>) {
+    let mut cases: VecDeque<Case> = cases.into();
+    let shared = cases.iter().position(|case| case.name == SHARED).and_then(|at| cases.remove(at));
+    if let Some(case) = &shared {
+        run(case, runs, cgroups, &events);
+    }
+    let queue = Mutex::new(cases);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let (events, queue) = (events.clone(), &queue);
+            scope.spawn(move || {
+                while let Some(case) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) {
+                    run(&case, runs, cgroups, &events);
+                }
+            });
+        }
+    });
+    if let Some(case) = shared {
+        cgroups.end(&cgroups.folder(&case.name));
+    }
+}
+
+/// Tells what happens, and when nothing does, that the lab is still there.
+fn pass_on_events(
+    heard: &Receiver<Event>,
+    tell: &mut dyn FnMut(&Event) -> Result<(), LabError>,
+) -> Result<(), LabError> {
+    loop {
+        match heard.recv_timeout(BEAT) {
+            Ok(event) => tell(&event)?,
+            Err(RecvTimeoutError::Timeout) => tell(&Event::Alive)?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
 }
 
 /// The device of the port of that name. It appears when its driver has found it.
@@ -104,13 +122,12 @@ fn port() -> Result<PathBuf, LabError> {
     Ok(Path::new("/dev").join(found.file_name().unwrap_or_default()))
 }
 
-fn run(
-    case: &Case,
-    runs: Runs,
-    cgroups: &Cgroups,
-    tell: &mut dyn FnMut(&Event) -> Result<(), LabError>,
-) -> Result<(), LabError> {
-    tell(&Event::Begun { name: case.name.clone() })?;
+fn run(case: &Case, runs: Runs, cgroups: &Cgroups, events: &Sender<Event>) {
+    let tell = |event| {
+        // Nobody listens once the port is broken, which ends all of this.
+        let _ = events.send(event);
+    };
+    tell(Event::Begun { name: case.name.clone() });
     let start = Instant::now();
     let mut attempts = 0;
     let mut output = String::new();
@@ -126,13 +143,13 @@ fn run(
         }
         output.push_str("\n==== once more ====\n");
     };
-    tell(&Event::Ended(Ended {
+    tell(Event::Ended(Ended {
         name: case.name.clone(),
         outcome,
         attempts,
         seconds: start.elapsed().as_secs_f64(),
         output: cut(&output),
-    }))
+    }));
 }
 
 fn attempt(case: &Case, runs: Runs, cgroups: &Cgroups) -> Result<(Outcome, String), LabError> {

@@ -9,6 +9,10 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How often the lab says at least that it is there.
+pub const BEAT: Duration = Duration::from_secs(5);
 
 /// The name of the port.
 pub const PORT: &str = "lab";
@@ -75,6 +79,8 @@ pub enum Event {
     },
     /// A case is over.
     Ended(Ended),
+    /// Nothing else has happened for [`BEAT`].
+    Alive,
     /// All are.
     Done,
 }

@@ -53,6 +53,19 @@ impl Report {
         self.ended.push(ended);
     }
 
+    /// The lab failed, and is booted once more for what is not over.
+    pub fn again(&self, error: &LabError) {
+        println!("\nTHE LAB FAILED and is booted once more: {}", error.with_causes());
+        for line in error.console().unwrap_or_default().lines() {
+            println!("    | {line}");
+        }
+    }
+
+    /// What is done again has not been done.
+    pub fn forget(&mut self, name: &str) {
+        self.ended.retain(|ended| ended.name != name);
+    }
+
     /// Those that are over.
     pub fn all(&self) -> &[Ended] {
         &self.ended

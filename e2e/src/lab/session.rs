@@ -3,7 +3,8 @@
 use super::{
     LabError,
     host::Host,
-    link::{Case, Event, Plan},
+    inside::SHARED,
+    link::{BEAT, Case, Event, Plan},
     machine::{BOOT_BOUND, Machine},
     report::Report,
 };
@@ -18,22 +19,41 @@ use std::{
 
 /// What the lab may take for a case beyond its deadline: it kills it and tidies up.
 const GRACE: Duration = Duration::from_secs(60);
+/// How long a lab may say nothing at all: see [`BEAT`].
+const SILENCE: Duration = BEAT.saturating_mul(12);
 /// How long switching off may take before it is done by force. Nothing in the lab is kept.
 const END_BOUND: Duration = Duration::from_secs(5);
+
+/// How often the lab is booted at most for one plan. A host on an emulated processor hangs, now and then, for no reason of the
+/// cases that run in it: those that are not over by then are done in another, which is always told.
+const BOOTS: u32 = 3;
 
 /// Boots the lab, runs the cases, and switches it off; unless the plan says that it is kept for looking around.
 ///
 /// # Errors
-/// When the lab itself fails. What has been reported until then stays reported.
+/// When the lab itself fails, and fails again. What has been reported until then stays reported.
 pub fn run(host: &Host, payload: &Path, plan: &Plan, report: &mut Report) -> Result<(), LabError> {
+    let mut plan = plan.clone();
+    for _ in 1..BOOTS {
+        match boot(host, payload, &plan, report) {
+            Err(error) if error.may_pass() => report.again(&error),
+            done => return done,
+        }
+        // The machine that others share went with the lab.
+        report.forget(SHARED);
+        plan.cases.retain(|case| !report.all().iter().any(|ended| ended.name == case.name));
+    }
+    boot(host, payload, &plan, report)
+}
+
+/// One boot.
+fn boot(host: &Host, payload: &Path, plan: &Plan, report: &mut Report) -> Result<(), LabError> {
     let mut machine = Machine::boot(host, payload, plan.keep)?;
     let start = Instant::now();
     let mut port = machine.connect()?;
     let events = listen(port.try_clone().map_err(LabError::io("use", "the lab's port"))?);
     match next(&mut machine, &events, BOOT_BOUND, "its host to come up")? {
-        Event::Up { seconds, kernel } => {
-            report.up(start.elapsed(), seconds, &kernel);
-        }
+        Event::Up { seconds, kernel } => report.up(start.elapsed(), seconds, &kernel),
         other => return Err(LabError::Nonsense { line: format!("{other:?}") }),
     }
     let mut line = serde_json::to_string(plan).unwrap_or_default();
@@ -57,9 +77,14 @@ fn follow(
 ) -> Result<(), LabError> {
     let longest = cases.iter().map(|case| Duration::from_secs(case.seconds)).max().unwrap_or_default();
     let mut running = BTreeSet::new();
+    let mut progress = Instant::now();
     loop {
         let waited_for = format!("the end of {}", running.iter().cloned().collect::<Vec<String>>().join(", "));
-        match next(machine, events, longest + GRACE, &waited_for)? {
+        let event = next(machine, events, SILENCE, &waited_for)?;
+        if event != Event::Alive {
+            progress = Instant::now();
+        }
+        match event {
             Event::Begun { name } => {
                 running.insert(name);
             }
@@ -67,6 +92,10 @@ fn follow(
                 running.remove(&ended.name);
                 report.ended(ended);
             }
+            Event::Alive if progress.elapsed() > longest + GRACE => {
+                return Err(machine.hangs(waited_for, progress.elapsed()));
+            }
+            Event::Alive => {}
             Event::Done => return Ok(()),
             Event::Up { .. } => return Err(LabError::Nonsense { line: "up, again".into() }),
         }
