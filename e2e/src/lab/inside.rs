@@ -25,9 +25,9 @@ use std::{
 pub const SHARED: &str = "shared::the_machine_of_many_cases_is_there";
 /// Where it is kept.
 const SHARED_PLACE: &str = "/lab/shared";
-/// How often a case is tried. A guest on a processor that is emulated twice resets, now and then, for no reason of its own or
-/// of ours; one that fails for a reason fails again. A second attempt is always told.
-const ATTEMPTS: u32 = 2;
+/// How often a case is tried. A guest on a processor that is emulated twice resets, now and then (one boot of twenty), for no
+/// reason of its own or of ours; one that fails for a reason fails again. Another attempt is always told.
+const ATTEMPTS: u32 = 3;
 /// As much of an output as is sent at most, in bytes: half of it from its beginning.
 const MOST_OUTPUT: usize = 256 << 10;
 /// Where our programs are.

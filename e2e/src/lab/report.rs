@@ -37,7 +37,7 @@ impl Report {
             Outcome::Failed => "FAILED",
             Outcome::Late => "FAILED (not done in time)",
         };
-        let again = if ended.attempts > 1 { ", at the second attempt" } else { "" };
+        let again = if ended.attempts > 1 { format!(", at attempt {}", ended.attempts) } else { String::new() };
         println!("test {} ... {word} ({:.1} s{again})", ended.name, ended.seconds);
         if ended.outcome == Outcome::Skipped {
             for line in ended.output.lines().filter(|line| line.starts_with("SKIPPED: ")) {

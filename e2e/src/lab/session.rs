@@ -26,7 +26,7 @@ const END_BOUND: Duration = Duration::from_secs(5);
 
 /// How often the lab is booted at most for one plan. A host on an emulated processor hangs, now and then, for no reason of the
 /// cases that run in it: those that are not over by then are done in another, which is always told.
-const BOOTS: u32 = 3;
+const BOOTS: u32 = 5;
 
 /// Boots the lab, runs the cases, and switches it off; unless the plan says that it is kept for looking around.
 ///

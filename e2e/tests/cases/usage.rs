@@ -60,7 +60,7 @@ fn a_console_that_grows_for_ever_is_cut_and_its_end_stays() {
     let sandbox = Sandbox::new();
     let vm = sandbox.vm("box");
     let id = vm.show()["id"].as_str().unwrap().to_owned();
-    let path = sandbox.state().join("banger/vms").join(id).join("console.1.log");
+    let path = sandbox.state().join("vms").join(id).join("console.1.log");
     // As a guest would that printed so much; it is the VMM that writes on behind it.
     let lines: String = (0..400_000).map(|n| format!("line {n:>40}\n")).collect();
     OpenOptions::new().append(true).open(&path).unwrap().write_all(lines.as_bytes()).unwrap();
