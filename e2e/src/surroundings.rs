@@ -4,7 +4,8 @@
 //! is shared between processes, and `auto` has to come to Firecracker. A case need not know, but where a VMM makes a difference
 //! that people see.
 
-use std::path::PathBuf;
+use crate::place::search_path;
+use std::path::{Path, PathBuf};
 
 /// The VMM that has to be taken where nothing else is said.
 const VMM: &str = "BANGER_E2E_VMM";
@@ -25,6 +26,11 @@ pub fn in_lab(shared: &str) -> [(&'static str, String); 6] {
         ("HOME", "/tmp".into()),
         ("LC_ALL", "C.UTF-8".into()),
     ]
+}
+
+/// The variables of cases on a host whose own KVM works, where Firecracker is one of the tools.
+pub fn on_this_host(tools: &Path) -> [(&'static str, String); 2] {
+    [(VMM, "firecracker".into()), ("PATH", format!("{}:{}", tools.display(), search_path()))]
 }
 
 /// What `vm show` has to call the VMM of a machine for which nothing was asked.

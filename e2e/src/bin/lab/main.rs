@@ -15,14 +15,19 @@ use banger_e2e::{
         session, shell, table,
     },
     place::Place,
+    surroundings,
 };
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 const USAGE: &str = "\
-usage: lab [--case WORD]... [--jobs N] [--keep] [--list]
+usage: lab [--case WORD]... [--jobs N] [--keep | --on-this-host] [--list]
   --case WORD   only cases whose name has the word
   --jobs N      so many at once (2)
   --keep        stay up when they are done, and say how to get a shell there
+  --on-this-host  no lab: run them straight here, on Firecracker and this host's KVM
   --list        which cases run in the lab, and why the others do not
        lab shell SOCKET     a root shell in a lab that was kept";
 
@@ -32,6 +37,7 @@ struct Wish {
     words: Vec<String>,
     jobs: Option<usize>,
     keep: bool,
+    here: bool,
     list: bool,
 }
 
@@ -42,6 +48,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Wish> {
             "--case" => wish.words.push(arguments.next()?),
             "--jobs" => wish.jobs = Some(arguments.next()?.parse().ok()?),
             "--keep" => wish.keep = true,
+            "--on-this-host" => wish.here = true,
             "--list" => wish.list = true,
             _ => return None,
         }
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
         },
         _ => match parse(arguments) {
             Some(wish) if wish.list => list(),
+            Some(wish) if wish.here => here(&wish),
             Some(wish) => run(&wish),
             None => return misuse(),
         },
@@ -93,6 +101,17 @@ fn list() -> Result<bool, LabError> {
         }
     }
     Ok(true)
+}
+
+/// The same cases in one process, as on a machine that tests QEMU. Whether KVM works they find out themselves.
+fn here(wish: &Wish) -> Result<bool, LabError> {
+    let place = Place::get();
+    let cases = table::choose(&names()?, &wish.words)?;
+    let cases = cases.into_iter().map(|case| case.name).filter(|name| name != inside::SHARED);
+    let mut command = Command::new(payload::cases(&place.programs)?);
+    command.arg("--exact").args(cases).arg(format!("--test-threads={}", wish.jobs.unwrap_or(2)));
+    command.envs(surroundings::on_this_host(&place.tools));
+    Ok(command.status().map_err(LabError::io("run", "the end-to-end cases"))?.success())
 }
 
 fn run(wish: &Wish) -> Result<bool, LabError> {
