@@ -5,19 +5,15 @@
 
 use super::{
     LabError,
-    link::{BEAT, Case, Ended, Event, Outcome, PORT, Plan, Runs},
+    link::{BEAT, Case, Ended, Event, Order, Outcome, PORT, Program},
 };
 use crate::{sandbox::entries, wait_for};
 use std::{
-    collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{
-        Mutex,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
+    sync::mpsc::channel,
     time::{Duration, Instant},
 };
 
@@ -25,9 +21,6 @@ use std::{
 pub const SHARED: &str = "shared::the_machine_of_many_cases_is_there";
 /// Where it is kept.
 const SHARED_PLACE: &str = "/lab/shared";
-/// How often a case is tried. A guest on a processor that is emulated twice resets, now and then (one boot of twenty), for no
-/// reason of its own or of ours; one that fails for a reason fails again. Another attempt is always told.
-const ATTEMPTS: u32 = 3;
 /// As much of an output as is sent at most, in bytes: half of it from its beginning.
 const MOST_OUTPUT: usize = 256 << 10;
 /// Where our programs are.
@@ -38,7 +31,7 @@ user=$1; shift
 [ "$user" = root ] || exec setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all -- "$@"
 exec "$@""#;
 
-/// Serves the port until its plan is done.
+/// Does what the port says, until it says that nothing more comes.
 ///
 /// # Errors
 /// When there is no port, or it speaks nonsense.
@@ -55,61 +48,37 @@ pub fn serve() -> Result<(), LabError> {
         line.push('\n');
         to_outside.write_all(line.as_bytes()).map_err(LabError::io("write to", &port))
     };
-    tell(&Event::Up { seconds, kernel: kernel.trim().to_owned() })?;
-    let mut line = String::new();
-    BufReader::new(from_outside).read_line(&mut line).map_err(LabError::io("read", &port))?;
-    let plan: Plan = serde_json::from_str(&line).map_err(|_| LabError::Nonsense { line })?;
     let cgroups = Cgroups::take()?;
-    let (events, heard) = channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| all(plan.cases, plan.jobs, plan.runs, &cgroups, events));
-        pass_on_events(&heard, &mut tell)
-    })?;
-    tell(&Event::Done)?;
-    // Our end is the lab's: see lab.service.
-    if plan.keep {
-        loop {
-            std::thread::park();
+    tell(&Event::Up { seconds, kernel: kernel.trim().to_owned() })?;
+    for line in BufReader::new(from_outside).lines() {
+        let line = line.map_err(LabError::io("read", &port))?;
+        match serde_json::from_str(&line).map_err(|_| LabError::Nonsense { line })? {
+            Order::Run(case) => run(&case, &cgroups, &mut tell)?,
+            Order::End => break,
+            // Our end is the lab's: see lab.service.
+            Order::Stay => loop {
+                std::thread::park();
+            },
         }
     }
     Ok(())
 }
 
-/// Runs the cases, so many at once.
-fn all(cases: Vec<Case>, jobs: usize, runs: Runs, cgroups: &Cgroups, events: Sender<Event>) {
-    let mut cases: VecDeque<Case> = cases.into();
-    let shared = cases.iter().position(|case| case.name == SHARED).and_then(|at| cases.remove(at));
-    if let Some(case) = &shared {
-        run(case, runs, cgroups, &events);
-    }
-    let queue = Mutex::new(cases);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (events, queue) = (events.clone(), &queue);
-            scope.spawn(move || {
-                while let Some(case) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) {
-                    run(&case, runs, cgroups, &events);
-                }
-            });
+/// Runs a case and tells how it went, and while nothing can be told of it, that the lab is still there.
+fn run(case: &Case, cgroups: &Cgroups, tell: &mut dyn FnMut(&Event) -> Result<(), LabError>) -> Result<(), LabError> {
+    let start = Instant::now();
+    let (done, heard) = channel();
+    let (outcome, output) = std::thread::scope(|scope| {
+        scope.spawn(|| done.send(attempt(case, cgroups)));
+        loop {
+            match heard.recv_timeout(BEAT) {
+                Ok(result) => return Ok(result.unwrap_or_else(|error| (Outcome::Failed, error.to_string()))),
+                Err(_) => tell(&Event::Alive)?,
+            }
         }
-    });
-    if let Some(case) = shared {
-        cgroups.end(&cgroups.folder(&case.name));
-    }
-}
-
-/// Tells what happens, and when nothing does, that the lab is still there.
-fn pass_on_events(
-    heard: &Receiver<Event>,
-    tell: &mut dyn FnMut(&Event) -> Result<(), LabError>,
-) -> Result<(), LabError> {
-    loop {
-        match heard.recv_timeout(BEAT) {
-            Ok(event) => tell(&event)?,
-            Err(RecvTimeoutError::Timeout) => tell(&Event::Alive)?,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        }
-    }
+    })?;
+    let seconds = start.elapsed().as_secs_f64();
+    tell(&Event::Ended(Ended { name: case.name.clone(), outcome, seconds, output: cut(&output) }))
 }
 
 /// The device of the port of that name. It appears when its driver has found it.
@@ -122,37 +91,7 @@ fn port() -> Result<PathBuf, LabError> {
     Ok(Path::new("/dev").join(found.file_name().unwrap_or_default()))
 }
 
-fn run(case: &Case, runs: Runs, cgroups: &Cgroups, events: &Sender<Event>) {
-    let tell = |event| {
-        // Nobody listens once the port is broken, which ends all of this.
-        let _ = events.send(event);
-    };
-    tell(Event::Begun { name: case.name.clone() });
-    let start = Instant::now();
-    let mut attempts = 0;
-    let mut output = String::new();
-    let outcome = loop {
-        attempts += 1;
-        let (outcome, said) = attempt(case, runs, cgroups).unwrap_or_else(|error| (Outcome::Failed, error.to_string()));
-        output.push_str(&said);
-        if attempts == ATTEMPTS || runs == Runs::Bench || !matches!(outcome, Outcome::Failed) {
-            break outcome;
-        }
-        if case.name == SHARED {
-            let _not_there = fs::remove_dir_all(SHARED_PLACE);
-        }
-        output.push_str("\n==== once more ====\n");
-    };
-    tell(Event::Ended(Ended {
-        name: case.name.clone(),
-        outcome,
-        attempts,
-        seconds: start.elapsed().as_secs_f64(),
-        output: cut(&output),
-    }));
-}
-
-fn attempt(case: &Case, runs: Runs, cgroups: &Cgroups) -> Result<(Outcome, String), LabError> {
+fn attempt(case: &Case, cgroups: &Cgroups) -> Result<(Outcome, String), LabError> {
     let function = case.name.rsplit("::").next().unwrap_or_default();
     let user = if function.starts_with("root_") { "root" } else { "tester" };
     let cgroup = cgroups.make(&case.name, user)?;
@@ -160,10 +99,10 @@ fn attempt(case: &Case, runs: Runs, cgroups: &Cgroups) -> Result<(Outcome, Strin
     let output = File::create(&log).map_err(LabError::io("make", &log))?;
     let again = output.try_clone().map_err(LabError::io("use", &log))?;
     let mut command = Command::new("sh");
-    command.args(["-c", ENTER]).arg(&cgroup).arg(user).arg(Path::new(PROGRAMS).join(runs.program()));
-    match runs {
-        Runs::Cases => command.args(["--exact", &case.name, "--nocapture", "--test-threads=1"]),
-        Runs::Bench => command.arg(&case.name),
+    command.args(["-c", ENTER]).arg(&cgroup).arg(user).arg(Path::new(PROGRAMS).join(case.program.name()));
+    match case.program {
+        Program::Cases => command.args(["--exact", &case.name, "--nocapture", "--test-threads=1"]),
+        Program::Bench => command.arg(&case.name),
     };
     command.envs(crate::surroundings::in_lab(SHARED_PLACE)).current_dir("/tmp");
     command.stdin(Stdio::null()).stdout(output).stderr(again);
@@ -183,7 +122,7 @@ fn attempt(case: &Case, runs: Runs, cgroups: &Cgroups) -> Result<(Outcome, Strin
         None => Outcome::Late,
         Some(status) if !status.success() => Outcome::Failed,
         // The runner finds nothing wrong with running nothing.
-        Some(_) if runs == Runs::Cases && !text.contains("test result: ok. 1 passed") => Outcome::Failed,
+        Some(_) if case.program == Program::Cases && !text.contains("test result: ok. 1 passed") => Outcome::Failed,
         Some(_) if text.contains("SKIPPED: ") => Outcome::Skipped,
         Some(_) => Outcome::Ok,
     };

@@ -1,50 +1,47 @@
-//! What the two sides of the lab say to each other over a virtio-serial port: one JSON object a line.
+//! What the two sides of a lab say to each other over a virtio-serial port: one JSON object a line.
 //!
 //! ```text
 //! lab     {"event":"up","seconds":7.1,"kernel":"6.1.0-…"}
-//! outside {"jobs":2,"keep":false,"cases":[{"name":"exec::…","seconds":180},…]}
-//! lab     {"event":"begun","name":"exec::…"}
-//! lab     {"event":"ended","name":"exec::…","outcome":"ok","attempts":1,"seconds":1.9,"output":"…"}
-//! lab     {"event":"done"}
+//! outside {"order":"run","program":"cases","name":"exec::…","seconds":180}
+//! lab     {"event":"ended","name":"exec::…","outcome":"ok","seconds":1.9,"output":"…"}
+//! …
+//! outside {"order":"end"}
 //! ```
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How often the lab says at least that it is there.
+/// How often the lab says at least that it is there, while a case runs.
 pub const BEAT: Duration = Duration::from_secs(5);
 
 /// The name of the port.
 pub const PORT: &str = "lab";
 
-/// What is to be run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// How many at once.
-    pub jobs: usize,
-    /// Stay up afterwards.
-    pub keep: bool,
-    /// What the cases are.
-    #[serde(default)]
-    pub runs: Runs,
-    /// In this order.
-    pub cases: Vec<Case>,
+/// What the lab is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case")]
+pub enum Order {
+    /// Run this, and say how it went.
+    Run(Case),
+    /// Nothing more comes: stay up, for whoever wants to look around.
+    Stay,
+    /// Nothing more comes: switch off.
+    End,
 }
 
 /// The program that a lab runs, once for each case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Runs {
+pub enum Program {
     /// That of the end-to-end cases: a case is one of its tests.
-    #[default]
     Cases,
     /// That of the benchmarks: a case is one of its topics.
     Bench,
 }
 
-impl Runs {
+impl Program {
     /// What it is called in the lab.
-    pub fn program(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Cases => "cases",
             Self::Bench => "bench",
@@ -55,7 +52,9 @@ impl Runs {
 /// One case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// As the cases' program lists it.
+    /// Whose case it is.
+    pub program: Program,
+    /// As that program knows it.
     pub name: String,
     /// How long it may take.
     pub seconds: u64,
@@ -65,24 +64,17 @@ pub struct Case {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// It is ready for a [`Plan`].
+    /// It is ready for an [`Order`].
     Up {
         /// Since its kernel started.
         seconds: f64,
         /// Its release.
         kernel: String,
     },
-    /// A case has begun.
-    Begun {
-        /// Which.
-        name: String,
-    },
-    /// A case is over.
-    Ended(Ended),
-    /// Nothing else has happened for [`BEAT`].
+    /// The case runs, and nothing else has happened for [`BEAT`].
     Alive,
-    /// All are.
-    Done,
+    /// The case is over.
+    Ended(Ended),
 }
 
 /// How a case went.
@@ -92,9 +84,7 @@ pub struct Ended {
     pub name: String,
     /// How.
     pub outcome: Outcome,
-    /// At which attempt.
-    pub attempts: u32,
-    /// How long it took, all attempts together.
+    /// How long it took.
     pub seconds: f64,
     /// What it printed, its middle left out where it is long.
     pub output: String,

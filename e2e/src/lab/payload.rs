@@ -9,7 +9,7 @@ use super::{
     LabError,
     cache::{Cache, Key, link},
     host::{Host, done},
-    link::Runs,
+    link::Program,
 };
 use crate::{
     Call,
@@ -32,15 +32,15 @@ const SIZE: &str = "16G";
 ///
 /// # Errors
 /// When a program or tool is missing or fails.
-pub fn make(cache: &Cache, host: &Host, runs: Runs) -> Result<PathBuf, LabError> {
+pub fn make(cache: &Cache, host: &Host, program: Program) -> Result<PathBuf, LabError> {
     let place = Place::get();
     let mut programs: Vec<(String, PathBuf)> =
         PROGRAMS.iter().map(|name| ((*name).to_owned(), place.program(name))).collect();
-    let run = match runs {
-        Runs::Cases => cases(&place.programs)?,
-        Runs::Bench => place.program(runs.program()),
+    let run = match program {
+        Program::Cases => cases(&place.programs)?,
+        Program::Bench => place.program(program.name()),
     };
-    programs.push((runs.program().into(), run));
+    programs.push((program.name().into(), run));
     let mut key = Key::default().text(&host.store.display().to_string()).text(SIZE);
     for (name, path) in &programs {
         key = key.text(name).file(path)?;

@@ -25,9 +25,10 @@ impl Report {
         Self { start: Instant::now(), expected, left_out, ended: Vec::new() }
     }
 
-    /// The lab is up.
-    pub fn up(&self, wall: Duration, guest: f64, kernel: &str) {
-        println!("lab: up after {:.1} s ({guest:.1} s by its own clock), Linux {kernel}", wall.as_secs_f64());
+    /// A lab is up.
+    pub fn up(&self, lab: usize, wall: Duration, guest: f64, kernel: &str) {
+        let lab = lab + 1;
+        println!("lab {lab}: up after {:.1} s ({guest:.1} s by its own clock), Linux {kernel}", wall.as_secs_f64());
     }
 
     /// A case is over.
@@ -37,14 +38,13 @@ impl Report {
             Outcome::Failed => "FAILED",
             Outcome::Late => "FAILED (not done in time)",
         };
-        let again = if ended.attempts > 1 { format!(", at attempt {}", ended.attempts) } else { String::new() };
-        println!("test {} ... {word} ({:.1} s{again})", ended.name, ended.seconds);
+        println!("test {} ... {word} ({:.1} s)", ended.name, ended.seconds);
         if ended.outcome == Outcome::Skipped {
             for line in ended.output.lines().filter(|line| line.starts_with("SKIPPED: ")) {
                 println!("{line}");
             }
         }
-        if matches!(ended.outcome, Outcome::Failed | Outcome::Late) || ended.attempts > 1 {
+        if matches!(ended.outcome, Outcome::Failed | Outcome::Late) {
             // Set apart: the runner inside writes such results, too, which nobody may count.
             for line in ended.output.trim().lines() {
                 println!("    | {line}");
@@ -53,9 +53,9 @@ impl Report {
         self.ended.push(ended);
     }
 
-    /// The lab failed, and is booted once more for what is not over.
-    pub fn again(&self, error: &LabError) {
-        println!("\nTHE LAB FAILED and is booted once more: {}", error.with_causes());
+    /// A lab failed, and is booted once more for what is not over.
+    pub fn again(&self, lab: usize, error: &LabError) {
+        println!("\nLAB {} FAILED and is booted once more: {}", lab + 1, error.with_causes());
         for line in error.console().unwrap_or_default().lines() {
             println!("    | {line}");
         }

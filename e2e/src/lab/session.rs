@@ -1,19 +1,26 @@
-//! One boot of the lab: the plan goes in, results come out.
+//! Some labs side by side: each boots, runs one case after another, and is switched off.
+//!
+//! A lab has one emulated processor: with two, QEMU's emulation of SVM breaks its host or a guest every few boots. So what runs
+//! at once runs in labs of their own.
 
 use super::{
     LabError,
     host::Host,
     inside::SHARED,
-    link::{BEAT, Case, Event, Plan},
+    link::{BEAT, Case, Ended, Event, Order},
     machine::{BOOT_BOUND, Machine},
+    queue::Queue,
     report::Report,
 };
 use std::{
-    collections::BTreeSet,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
+    panic::resume_unwind,
     path::Path,
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        Mutex, MutexGuard,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,80 +30,120 @@ const GRACE: Duration = Duration::from_secs(60);
 const SILENCE: Duration = BEAT.saturating_mul(12);
 /// How long switching off may take before it is done by force. Nothing in the lab is kept.
 const END_BOUND: Duration = Duration::from_secs(5);
+/// How often a lab is booted at most. A failure of the emulated host says nothing of the case that ran in it, which is run again
+/// in the next; that is always told.
+const BOOTS: u32 = 3;
 
-/// How often the lab is booted at most for one plan. A host on an emulated processor hangs, now and then, for no reason of the
-/// cases that run in it: those that are not over by then are done in another, which is always told.
-const BOOTS: u32 = 5;
+/// What labs are made of, and how many.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// What is booted.
+    pub host: &'a Host,
+    /// What is tested, as a disk.
+    pub payload: &'a Path,
+    /// How many labs at most.
+    pub labs: usize,
+    /// The first stays up afterwards.
+    pub keep: bool,
+}
 
-/// Boots the lab, runs the cases, and switches it off; unless the plan says that it is kept for looking around.
+/// Boots the labs and runs the cases in them.
 ///
 /// # Errors
-/// When the lab itself fails, and fails again. What has been reported until then stays reported.
-pub fn run(host: &Host, payload: &Path, plan: &Plan, report: &mut Report) -> Result<(), LabError> {
-    let mut plan = plan.clone();
-    for _ in 1..BOOTS {
-        match boot(host, payload, &plan, report) {
-            Err(error) if error.may_pass() => report.again(&error),
-            done => return done,
-        }
-        // The machine that others share went with the lab.
-        report.forget(SHARED);
-        plan.cases.retain(|case| !report.all().iter().any(|ended| ended.name == case.name));
-    }
-    boot(host, payload, &plan, report)
+/// When a lab fails, and fails again. What has been reported until then stays reported.
+pub fn run(plan: &Plan<'_>, cases: Vec<Case>, report: &mut Report) -> Result<(), LabError> {
+    let queue = Queue::new(cases);
+    let report = Mutex::new(report);
+    std::thread::scope(|scope| {
+        let lab = |number| Lab { number, plan, queue: &queue, report: &report };
+        let labs: Vec<_> = (0..plan.labs.max(1)).map(|number| scope.spawn(move || lab(number).run())).collect();
+        let ended = labs.into_iter().map(|lab| lab.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        ended.fold(Ok(()), Result::and)
+    })
 }
 
-/// One boot.
-fn boot(host: &Host, payload: &Path, plan: &Plan, report: &mut Report) -> Result<(), LabError> {
-    let mut machine = Machine::boot(host, payload, plan.keep)?;
-    let start = Instant::now();
-    let mut port = machine.connect()?;
-    let events = listen(port.try_clone().map_err(LabError::io("use", "the lab's port"))?);
-    match next(&mut machine, &events, BOOT_BOUND, "its host to come up")? {
-        Event::Up { seconds, kernel } => report.up(start.elapsed(), seconds, &kernel),
-        other => return Err(LabError::Nonsense { line: format!("{other:?}") }),
+/// One of them.
+struct Lab<'a> {
+    number: usize,
+    plan: &'a Plan<'a>,
+    queue: &'a Queue,
+    report: &'a Mutex<&'a mut Report>,
+}
+
+impl<'a> Lab<'a> {
+    fn report(&self) -> MutexGuard<'_, &'a mut Report> {
+        self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-    let mut line = serde_json::to_string(plan).unwrap_or_default();
+
+    fn run(&self) -> Result<(), LabError> {
+        let mut boots = 0;
+        let mut shared = None;
+        while let Some(case) = self.queue.take(self.number) {
+            boots += 1;
+            let mut current = Some(case);
+            match self.boot(&mut current, &mut shared) {
+                Err(error) if error.may_pass() && boots < BOOTS => {
+                    self.report().again(self.number, &error);
+                    current.into_iter().for_each(|case| self.queue.put_back(case));
+                    // The machine that others share went with the lab.
+                    if let Some(case) = shared.take() {
+                        self.report().forget(SHARED);
+                        self.queue.put_back(case);
+                    }
+                }
+                ended => return ended,
+            }
+        }
+        Ok(())
+    }
+
+    /// One boot. `current` is the case that is not over yet, `shared` the one that booted the machine which others use.
+    fn boot(&self, current: &mut Option<Case>, shared: &mut Option<Case>) -> Result<(), LabError> {
+        let keep = self.plan.keep && self.number == 0;
+        let mut machine = Machine::boot(self.plan.host, self.plan.payload, keep)?;
+        let start = Instant::now();
+        let mut port = machine.connect()?;
+        let events = listen(port.try_clone().map_err(LabError::io("use", "the lab's port"))?);
+        match next(&mut machine, &events, BOOT_BOUND, "its host to come up")? {
+            Event::Up { seconds, kernel } => self.report().up(self.number, start.elapsed(), seconds, &kernel),
+            other => return Err(LabError::Nonsense { line: format!("{other:?}") }),
+        }
+        while let Some(case) = current.clone() {
+            tell(&mut port, &Order::Run(case.clone())).map_err(|_| machine.why_it_ended())?;
+            let ended = follow(&mut machine, &events, &case)?;
+            self.report().ended(ended);
+            if case.name == SHARED {
+                *shared = Some(case);
+            }
+            *current = self.queue.take(self.number);
+        }
+        tell(&mut port, if keep { &Order::Stay } else { &Order::End }).map_err(|_| machine.why_it_ended())?;
+        if keep {
+            self.report().kept(&machine.shell);
+            machine.wait();
+        }
+        machine.finish(END_BOUND);
+        Ok(())
+    }
+}
+
+fn tell(port: &mut UnixStream, order: &Order) -> io::Result<()> {
+    let mut line = serde_json::to_string(order).unwrap_or_default();
     line.push('\n');
-    port.write_all(line.as_bytes()).map_err(LabError::io("write to", "the lab's port"))?;
-    follow(&mut machine, &events, &plan.cases, report)?;
-    if plan.keep {
-        report.kept(&machine.shell);
-        machine.wait();
-    }
-    machine.finish(END_BOUND);
-    Ok(())
+    port.write_all(line.as_bytes())
 }
 
-/// Reports until all is done.
-fn follow(
-    machine: &mut Machine,
-    events: &Receiver<String>,
-    cases: &[Case],
-    report: &mut Report,
-) -> Result<(), LabError> {
-    let longest = cases.iter().map(|case| Duration::from_secs(case.seconds)).max().unwrap_or_default();
-    let mut running = BTreeSet::new();
-    let mut progress = Instant::now();
+/// Waits for the end of a case.
+fn follow(machine: &mut Machine, events: &Receiver<String>, case: &Case) -> Result<Ended, LabError> {
+    let start = Instant::now();
+    let waited_for = format!("the end of {}", case.name);
     loop {
-        let waited_for = format!("the end of {}", running.iter().cloned().collect::<Vec<String>>().join(", "));
-        let event = next(machine, events, SILENCE, &waited_for)?;
-        if event != Event::Alive {
-            progress = Instant::now();
-        }
-        match event {
-            Event::Begun { name } => {
-                running.insert(name);
-            }
-            Event::Ended(ended) => {
-                running.remove(&ended.name);
-                report.ended(ended);
-            }
-            Event::Alive if progress.elapsed() > longest + GRACE => {
-                return Err(machine.hangs(waited_for, progress.elapsed()));
+        match next(machine, events, SILENCE, &waited_for)? {
+            Event::Ended(ended) => return Ok(ended),
+            Event::Alive if start.elapsed() > Duration::from_secs(case.seconds) + GRACE => {
+                return Err(machine.hangs(waited_for, start.elapsed()));
             }
             Event::Alive => {}
-            Event::Done => return Ok(()),
             Event::Up { .. } => return Err(LabError::Nonsense { line: "up, again".into() }),
         }
     }

@@ -1,6 +1,10 @@
 //! Which of the end-to-end cases run in the lab, and why the others do not. The first rule that fits a name holds.
 
-use super::{LabError, inside::SHARED, link::Case};
+use super::{
+    LabError,
+    inside::SHARED,
+    link::{Case, Program},
+};
 
 /// Whether a case runs in the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +85,13 @@ pub fn fit(name: &str) -> Result<Fit, LabError> {
     rule.ok_or_else(|| LabError::NoRule(name.to_owned()))
 }
 
-/// How long a case may take: four times what it takes on an idle machine.
-pub fn bound(name: &str) -> u64 {
-    match fit(name) {
+/// It may take four times what it takes on an idle machine.
+fn case(name: &str) -> Case {
+    let seconds = match fit(name) {
         Ok(Fit::Shared) if name != SHARED => 120,
         _ => 240,
-    }
+    };
+    Case { program: Program::Cases, name: name.to_owned(), seconds }
 }
 
 /// Those of the names that run in the lab and hold one of the words, if there are words; those that need the shared machine
@@ -102,14 +107,14 @@ pub fn choose(names: &[String], words: &[String]) -> Result<Vec<Case>, LabError>
         let wanted = words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
         if wanted && !matches!(fit, Fit::No(_)) {
             shared |= fit == Fit::Shared;
-            chosen.push(Case { name: name.clone(), seconds: bound(name) });
+            chosen.push(case(name));
         }
     }
     if let Some(word) = words.iter().find(|word| !chosen.iter().any(|case| case.name.contains(word.as_str()))) {
         return Err(LabError::NoCase(word.clone()));
     }
     if shared && !chosen.iter().any(|case| case.name == SHARED) {
-        chosen.insert(0, Case { name: SHARED.into(), seconds: bound(SHARED) });
+        chosen.push(case(SHARED));
     }
     Ok(chosen)
 }
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_case_brings_the_machine_that_it_shares_and_one_with_its_own_does_not() {
-        assert_eq!(chosen(&["exec"]), [SHARED, "exec::one"]);
+        assert_eq!(chosen(&["exec"]), ["exec::one", SHARED]);
         assert_eq!(chosen(&["two"]), ["run::two"]);
     }
 

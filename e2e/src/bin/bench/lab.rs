@@ -5,10 +5,10 @@ use banger_e2e::{
     lab::{
         cache::Cache,
         host::Host,
-        link::{Case, Plan, Runs},
+        link::{Case, Program},
         payload,
         report::Report,
-        session,
+        session::{self, Plan},
     },
     place::Place,
 };
@@ -22,12 +22,12 @@ const BOUND: u64 = 15 * 60;
 pub(crate) fn run(table: &mut Table) {
     let cache = Cache::open(Place::get().target()).unwrap();
     let host = Host::make(&cache).unwrap();
-    let payload = payload::make(&cache, &host, Runs::Bench).unwrap();
+    let payload = payload::make(&cache, &host, Program::Bench).unwrap();
     drop(cache);
-    let cases = TOPICS.map(|topic| Case { name: topic.to_owned(), seconds: BOUND }).into();
-    let plan = Plan { jobs: 1, keep: false, runs: Runs::Bench, cases };
+    let case = |topic: &str| Case { program: Program::Bench, name: topic.to_owned(), seconds: BOUND };
+    let plan = Plan { host: &host, payload: &payload, labs: 1, keep: false };
     let mut report = Report::new(TOPICS.len(), 0);
-    let ran = session::run(&host, &payload, &plan, &mut report);
+    let ran = session::run(&plan, TOPICS.map(case).into(), &mut report);
     for ended in report.all() {
         table.adopt("in the lab: ", &ended.output);
     }

@@ -9,10 +9,11 @@ use banger_e2e::{
         cache::Cache,
         host::Host,
         inside,
-        link::{Plan, Runs},
+        link::Program,
         payload,
         report::Report,
-        session, shell, table,
+        session::{self, Plan},
+        shell, table,
     },
     place::Place,
     surroundings,
@@ -25,11 +26,14 @@ use std::{
 const USAGE: &str = "\
 usage: lab [--case WORD]... [--jobs N] [--keep | --on-this-host] [--list]
   --case WORD   only cases whose name has the word
-  --jobs N      so many at once (2)
+  --jobs N      so many at once, each in a lab of its own (one for each processor, at most 4)
   --keep        stay up when they are done, and say how to get a shell there
   --on-this-host  no lab: run them straight here, on Firecracker and this host's KVM
   --list        which cases run in the lab, and why the others do not
        lab shell SOCKET     a root shell in a lab that was kept";
+
+/// A lab has 3 GiB of memory, which it may come to use.
+const MOST_LABS: usize = 4;
 
 /// What was asked for.
 #[derive(Default)]
@@ -39,6 +43,13 @@ struct Wish {
     keep: bool,
     here: bool,
     list: bool,
+}
+
+impl Wish {
+    fn jobs(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.jobs.unwrap_or(processors.min(MOST_LABS))
+    }
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Wish> {
@@ -109,7 +120,7 @@ fn here(wish: &Wish) -> Result<bool, LabError> {
     let cases = table::choose(&names()?, &wish.words)?;
     let cases = cases.into_iter().map(|case| case.name).filter(|name| name != inside::SHARED);
     let mut command = Command::new(payload::cases(&place.programs)?);
-    command.arg("--exact").args(cases).arg(format!("--test-threads={}", wish.jobs.unwrap_or(2)));
+    command.arg("--exact").args(cases).arg(format!("--test-threads={}", wish.jobs()));
     command.envs(surroundings::on_this_host(&place.tools));
     Ok(command.status().map_err(LabError::io("run", "the end-to-end cases"))?.success())
 }
@@ -117,12 +128,12 @@ fn here(wish: &Wish) -> Result<bool, LabError> {
 fn run(wish: &Wish) -> Result<bool, LabError> {
     let names = names()?;
     let cases = table::choose(&names, &wish.words)?;
-    let plan = Plan { jobs: wish.jobs.unwrap_or(2), keep: wish.keep, runs: Runs::Cases, cases };
     let cache = Cache::open(Place::get().target())?;
     let host = Host::make(&cache)?;
-    let payload = payload::make(&cache, &host, Runs::Cases)?;
+    let payload = payload::make(&cache, &host, Program::Cases)?;
     drop(cache);
-    let mut report = Report::new(plan.cases.len(), names.len() - plan.cases.len());
-    let ran = session::run(&host, &payload, &plan, &mut report);
+    let mut report = Report::new(cases.len(), names.len() - cases.len());
+    let plan = Plan { host: &host, payload: &payload, labs: wish.jobs(), keep: wish.keep };
+    let ran = session::run(&plan, cases, &mut report);
     Ok(report.close(ran.as_ref().err()))
 }
