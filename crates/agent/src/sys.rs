@@ -235,21 +235,19 @@ pub(crate) fn hand_down(fd: &OwnedFd, number: i32) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// In a forked child that lives on without an exec: closes every descriptor but the first three and `keep`, which moves to
-/// the place of the fourth.
-///
-/// # Errors
-/// As `dup3(2)`.
-pub(crate) fn close_all_but(keep: OwnedFd) -> io::Result<OwnedFd> {
-    let raw = std::os::fd::IntoRawFd::into_raw_fd(keep);
-    // SAFETY: the values that own the closed descriptors are the parent's; such a child ends with [`exit_now`] and never drops
-    // them. The descriptor returned is open, and no other value owns it.
-    unsafe {
-        if raw != 3 && libc::dup3(raw, 3, libc::O_CLOEXEC) == -1 {
-            return Err(io::Error::last_os_error());
+/// In a forked child that lives on without an exec: closes every descriptor but the first three and those of `keep`.
+pub(crate) fn close_all_but(keep: &[&OwnedFd]) {
+    let mut kept: Vec<u32> =
+        keep.iter().map(|fd| std::os::fd::AsRawFd::as_raw_fd(*fd).cast_unsigned()).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for last in kept.iter().map(|fd| fd - 1).chain([u32::MAX]) {
+        if first <= last {
+            // SAFETY: the values that own the closed descriptors are the parent's; such a child ends with [`exit_now`] and
+            // never drops them.
+            unsafe { libc::close_range(first, last, 0) };
         }
-        libc::close_range(4, libc::c_uint::MAX, 0);
-        Ok(OwnedFd::from_raw_fd(3))
+        first = last.saturating_add(2);
     }
 }
 

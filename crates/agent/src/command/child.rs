@@ -14,7 +14,6 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit};
 use std::ffi::{CStr, CString};
 use std::fmt::Display;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -32,11 +31,39 @@ const DEFAULT_SHELL: &str = "/bin/sh";
 /// What a command may have open unless it asks for more: what login sessions have.
 const SOFT_OPEN_FILES: u64 = 1024;
 
-/// Makes this process the command. Only comes back when it cannot be.
-pub(crate) fn become_command(exec: &Exec, stdio: Stdio) -> Refusal {
-    match prepare(exec, stdio) {
-        Ok(prepared) => run(prepared),
-        Err(refusal) => refusal,
+/// A process that is all that a command's is, whichever command that will be: a session of its own, its streams, its limits.
+#[derive(Debug)]
+pub(crate) struct Blank(());
+
+impl Blank {
+    /// Makes this process, a fork of the agent, one.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn settle(stdio: Stdio) -> Result<Self, Refusal> {
+        take_streams(stdio).map_err(|e| failed("the command's streams", e))?;
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        lower_limits();
+        sys::reset_signals();
+        sys::close_descriptors_on_exec();
+        Ok(Self(()))
+    }
+
+    /// Makes this process the command. Only comes back when it cannot be.
+    pub(crate) fn become_command(self, exec: &Exec) -> Refusal {
+        match prepare(exec) {
+            Ok(prepared) => run(prepared),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Has the command find the end of file on its stdin.
+    ///
+    /// # Errors
+    /// When there is no `/dev/null`.
+    pub(crate) fn without_stdin(&self) -> Result<(), Refusal> {
+        let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        null.and_then(rustix::stdio::dup2_stdin).map_err(|e| failed("the command's stdin", e))
     }
 }
 
@@ -45,13 +72,14 @@ pub(crate) fn become_command(exec: &Exec, stdio: Stdio) -> Refusal {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub(crate) fn become_worker(stdio: Stdio, keep: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn become_worker(stdio: Stdio, keep: &OwnedFd) -> rustix::io::Result<()> {
     take_streams(stdio)?;
     sys::reset_signals();
     sys::ignore(&[libc::SIGPIPE]);
     rustix::process::umask(Mode::empty());
     lower_limits();
-    sys::close_all_but(keep)
+    sys::close_all_but(&[keep]);
+    Ok(())
 }
 
 struct Prepared {
@@ -63,7 +91,7 @@ struct Prepared {
     identity: Identity,
 }
 
-fn prepare(exec: &Exec, stdio: Stdio) -> Result<Prepared, Refusal> {
+fn prepare(exec: &Exec) -> Result<Prepared, Refusal> {
     let read = |file| std::fs::read(file).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
     let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
     let identity =
@@ -74,16 +102,14 @@ fn prepare(exec: &Exec, stdio: Stdio) -> Result<Prepared, Refusal> {
     let argv = argv.iter().map(|a| c_string("argument", a)).collect::<Result<Vec<_>, _>>()?;
     let env = env.iter().map(|e| c_string("environment variable", e)).collect::<Result<Vec<_>, _>>()?;
 
-    if let Stdio::Terminal(terminal) = &stdio {
-        let owner = (Uid::from_raw(identity.uid), user::group_id("tty", &group).map(Gid::from_raw));
+    if exec.tty.is_some() {
+        let (terminal, owner) = (rustix::stdio::stdin(), Uid::from_raw(identity.uid));
+        let group = user::group_id("tty", &group).map(Gid::from_raw);
         // A terminal that the command cannot open by name is still a terminal.
-        let _ = rustix::fs::fchown(terminal, Some(owner.0), owner.1);
+        let _ = rustix::fs::fchown(terminal, Some(owner), group);
         let _ = rustix::fs::fchmod(terminal, Mode::from_raw_mode(0o620));
     }
-    take_streams(stdio).map_err(|e| failed("the command's streams", e))?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
     enter(&exec.workdir)?;
-    lower_limits();
     Ok(Prepared { program, argv, env, path, identity })
 }
 
@@ -103,8 +129,6 @@ fn run(prepared: Prepared) -> Refusal {
     if let Err(error) = assume(&identity) {
         return failed("changing to the command's user", error);
     }
-    sys::reset_signals();
-    sys::close_descriptors_on_exec();
     let argv: Vec<&CStr> = argv.iter().map(CString::as_c_str).collect();
     let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
     let mut attempts = Attempts::new(&program);

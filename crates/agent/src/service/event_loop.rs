@@ -3,22 +3,31 @@
 //! Owns: the table of sessions and the table of tasks, and what each frame of the host means for them. Memory is bounded by
 //! the windows of the channels in use and the high-water mark of each session.
 
-use super::launch::{Job, launch};
+use super::launch::{Job, Launched, launch};
 use super::link::{Incoming, Kind, Link, READ_SIZE};
 use super::pid1::Order;
-use super::poller::{Event, Poller, Token};
+use super::poller::{Event, Part, Poller, Token};
 use super::ports::Ports;
+use super::spare::Spare;
 use super::task::{Address, Task};
 use crate::configure::{self, Context};
 use crate::console;
+use crate::processes::kill_session;
 use banger_model::wire::frame::MAX_DATA;
 use banger_model::wire::guest::{Refusal, Reply, Request};
 use banger_model::wire::{Body, Frame, Stream};
 use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
 
 /// Frames taken from a session before others get their turn.
 const FRAMES_A_TURN: usize = 64;
+
+/// How long after a start the next process is forked in advance, if the command has not ended by then: it has work to do.
+const REST: Duration = Duration::from_millis(50);
+/// How long after the death of one that was forked in advance: whatever killed it may kill the next.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who PID 1 is, and so what the service may do with the machine.
 #[derive(Debug)]
@@ -51,6 +60,8 @@ pub(crate) struct Service {
     context: Context,
     links: BTreeMap<u32, Link>,
     tasks: BTreeMap<u32, Task>,
+    spare: Option<Spare>,
+    spare_due: Instant,
     last_id: u32,
     read_buffer: Box<[u8; READ_SIZE]>,
     data_buffer: Box<[u8; MAX_DATA]>,
@@ -86,9 +97,10 @@ impl Service {
     }
 
     fn new(poller: Poller, ports: Option<Ports>, machine: Machine, context: Context) -> Self {
-        let (links, tasks, last_id) = (BTreeMap::new(), BTreeMap::new(), 0);
+        let (links, tasks, spare, last_id) = (BTreeMap::new(), BTreeMap::new(), None, 0);
+        let spare_due = Instant::now();
         let (read_buffer, data_buffer) = (Box::new([0; READ_SIZE]), Box::new([0; MAX_DATA]));
-        Self { poller, ports, machine, context, links, tasks, last_id, read_buffer, data_buffer }
+        Self { poller, ports, machine, context, links, tasks, spare, spare_due, last_id, read_buffer, data_buffer }
     }
 
     /// Serves until nothing can ever come again, which in a guest never happens.
@@ -98,11 +110,26 @@ impl Service {
             if self.ports.is_none() && self.links.is_empty() && self.tasks.is_empty() {
                 return;
             }
-            let deadline = self.tasks.values().filter_map(Task::deadline).min();
+            let spare = self.prepare_for_more();
+            let deadline = self.tasks.values().filter_map(Task::deadline).chain(spare).min();
             for event in self.poller.wait(deadline) {
                 self.note(event);
             }
         }
+    }
+
+    /// Has a process ready for the next command, or says when.
+    fn prepare_for_more(&mut self) -> Option<Instant> {
+        if self.spare.is_some() || self.links.is_empty() {
+            return None;
+        }
+        if self.spare_due <= Instant::now() {
+            let id = self.next_id();
+            // Without one, commands are launched as they come.
+            self.spare = Spare::start(id, &self.poller).ok();
+            self.spare_due = Instant::now() + PAUSE;
+        }
+        self.spare.is_none().then_some(self.spare_due)
     }
 
     fn next_id(&mut self) -> u32 {
@@ -136,6 +163,11 @@ impl Service {
             Token::Task(id, part) => {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     task.ready(part);
+                } else if part == Part::End
+                    && let Some(spare) = self.spare.take_if(|spare| spare.id() == id)
+                {
+                    spare.end();
+                    self.spare_due = Instant::now() + PAUSE;
                 }
             }
             Token::Uevents => {
@@ -296,19 +328,10 @@ impl Service {
     }
 
     fn start(&mut self, job: Job, address: Option<Address>) {
-        let id = self.next_id();
-        let started = launch(&job).and_then(|launched| {
-            let task = Task::new(&job, launched, address);
-            match task.register(id, &self.poller) {
-                Ok(()) => Ok(task),
-                Err(error) => {
-                    task.kill();
-                    Err(error.into())
-                }
-            }
-        });
+        let started = self.launch(&job).map(|(id, launched)| (id, Task::new(&job, launched, address)));
+        self.spare_due = Instant::now() + REST;
         match (started, address) {
-            (Ok(task), _) => {
+            (Ok((id, task)), _) => {
                 if let Some(Address { link, channel }) = address
                     && let Some(link) = self.links.get_mut(&link)
                 {
@@ -318,6 +341,27 @@ impl Service {
             }
             (Err(error), Some(address)) => self.answer(address, Err(failed("starting a process in the guest", error))),
             (Err(error), None) => console::say(format_args!("cannot start a process: {error}")),
+        }
+    }
+
+    /// A process for `job`, watched as that of the task with this id.
+    fn launch(&mut self, job: &Job) -> io::Result<(u32, Launched)> {
+        if let Job::Exec(exec) = job
+            && let Some(spare) = self.spare.take_if(|_| Spare::suits(exec))
+        {
+            let id = spare.id();
+            if let Some(launched) = spare.become_command(exec) {
+                return Ok((id, launched));
+            }
+        }
+        let id = self.next_id();
+        let launched = launch(job)?;
+        match launched.register(id, &self.poller) {
+            Ok(()) => Ok((id, launched)),
+            Err(error) => {
+                kill_session(launched.pid);
+                Err(error.into())
+            }
         }
     }
 
@@ -352,6 +396,9 @@ impl Service {
         }
         if advance.ended {
             self.tasks.remove(&id);
+            if self.tasks.is_empty() {
+                self.spare_due = Instant::now();
+            }
         }
         if let Some(Reply::Ready(facts)) = advance.answered
             && let Some(init) = facts.init

@@ -5,8 +5,9 @@
 //! means that the work has begun: the exec happened, or the copy goes on.
 
 use super::output::Output;
+use super::poller::{Part, Poller, Token};
 use super::stdin::{Ending, Stdin};
-use crate::command::child::{Stdio, become_command, become_worker};
+use crate::command::child::{Blank, Stdio, become_worker};
 use crate::configure::{self, Context};
 use crate::{copy, ending, sys};
 use banger_model::wire::Stream;
@@ -64,22 +65,52 @@ pub(super) struct Launched {
     pub(super) terminal: Option<OwnedFd>,
 }
 
+impl Launched {
+    /// Has `poller` wait for everything about the process.
+    ///
+    /// # Errors
+    /// When the kernel cannot.
+    pub(super) fn register(&self, id: u32, poller: &Poller) -> rustix::io::Result<()> {
+        poller.add(&self.report, Token::Task(id, Part::Start))?;
+        poller.add(&self.pidfd, Token::Task(id, Part::End))?;
+        if let Some(fd) = self.stdin.fd() {
+            poller.add(fd, Token::Task(id, Part::Stdin))?;
+        }
+        for output in &self.outputs {
+            let part = if output.stream() == Stream::Stderr { Part::Stderr } else { Part::Stdout };
+            if let Some(fd) = output.fd() {
+                poller.add(fd, Token::Task(id, part))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Starts a process for `job`.
 ///
 /// # Errors
 /// When the kernel has no descriptors, terminals, memory or processes left.
 pub(super) fn launch(job: &Job) -> io::Result<Launched> {
-    let Wires { stdio, stdin, outputs, terminal } = match job {
+    let wires = match job {
         Job::Exec(Exec { detach: true, .. }) | Job::Configure(..) | Job::PowerOff => Wires::none()?,
         Job::Exec(Exec { tty: Some(size), .. }) => Wires::terminal(*size)?,
         Job::Exec(Exec { no_stdin: true, .. }) => Wires::pipes(false)?,
         Job::Exec(_) | Job::CopyIn(_) | Job::CopyOut(_) => Wires::pipes(true)?,
     };
+    double(wires, |stdio, reporter| carry_out(job, stdio, reporter))
+}
+
+/// Forks a process that does `work` with its ends of `wires`, and ends.
+pub(super) fn double(wires: Wires, work: impl FnOnce(Stdio, OwnedFd)) -> io::Result<Launched> {
+    let Wires { stdio, stdin, outputs, terminal } = wires;
     let (report, reporter) = pipe_with(PipeFlags::CLOEXEC)?;
     never_block(&report)?;
     let pid = match sys::fork()? {
         sys::Forked::Parent(pid) => pid,
-        sys::Forked::Child => carry_out(job, stdio, reporter),
+        sys::Forked::Child => {
+            work(stdio, reporter);
+            sys::exit_now(0)
+        }
     };
     drop((stdio, reporter));
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
@@ -87,9 +118,15 @@ pub(super) fn launch(job: &Job) -> io::Result<Launched> {
 }
 
 /// The child's whole life, up to its exec if there is one.
-fn carry_out(job: &Job, stdio: Stdio, reporter: OwnedFd) -> ! {
+fn carry_out(job: &Job, stdio: Stdio, reporter: OwnedFd) {
     match job {
-        Job::Exec(exec) => tell(&reporter, &Report::Refused(become_command(exec, stdio))),
+        Job::Exec(exec) => {
+            let refusal = match Blank::settle(stdio) {
+                Ok(blank) => blank.become_command(exec),
+                Err(refusal) => refusal,
+            };
+            tell(&reporter, &Report::Refused(refusal));
+        }
         Job::CopyIn(request) => work(stdio, reporter, || copy::In::prepare(request), copy::In::run),
         Job::CopyOut(path) => work(stdio, reporter, || copy::Out::prepare(path), copy::Out::run),
         Job::Configure(config, context) => {
@@ -101,10 +138,9 @@ fn carry_out(job: &Job, stdio: Stdio, reporter: OwnedFd) -> ! {
             ending::ask_init();
         }
     }
-    sys::exit_now(0)
 }
 
-fn tell(reporter: &OwnedFd, report: &Report) {
+pub(super) fn tell(reporter: &OwnedFd, report: &Report) {
     let mut bytes = serde_json::to_vec(report).unwrap_or_default();
     if bytes.len() > LONGEST_REPORT {
         let refusal = Refusal::Failed { what: "the answer".to_owned(), reason: "it is too long".to_owned() };
@@ -123,7 +159,9 @@ fn work<T>(
     prepare: impl FnOnce() -> Result<T, Refusal>,
     run: impl FnOnce(T) -> Result<(), copy::CopyError>,
 ) {
-    let Ok(reporter) = become_worker(stdio, reporter) else { sys::exit_now(1) };
+    if become_worker(stdio, &reporter).is_err() {
+        sys::exit_now(1);
+    }
     match prepare() {
         Err(refusal) => tell(&reporter, &Report::Refused(refusal)),
         Ok(prepared) => {
@@ -137,7 +175,8 @@ fn work<T>(
 }
 
 /// The child's streams and our ends of them.
-struct Wires {
+#[derive(Debug)]
+pub(super) struct Wires {
     stdio: Stdio,
     stdin: Stdin,
     outputs: Vec<Output>,
@@ -152,7 +191,7 @@ impl Wires {
     }
 
     /// Without `input`, what is read is `/dev/null`.
-    fn pipes(input: bool) -> io::Result<Self> {
+    pub(super) fn pipes(input: bool) -> io::Result<Self> {
         let (stdin_out, stdin_in) = match input {
             true => pipe_with(PipeFlags::CLOEXEC).map(|(out, ours)| (out, Some(ours)))?,
             false => (null()?, None),
@@ -202,6 +241,6 @@ pub(super) fn resize(terminal: &OwnedFd, size: TtySize) -> rustix::io::Result<()
     tcsetwinsize(terminal, Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 })
 }
 
-fn never_block(fd: &OwnedFd) -> rustix::io::Result<()> {
+pub(super) fn never_block(fd: &OwnedFd) -> rustix::io::Result<()> {
     fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
 }

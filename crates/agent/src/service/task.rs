@@ -9,7 +9,7 @@
 
 use super::launch::{Job, LONGEST_REPORT, Launched, Report, resize};
 use super::output::{Output, Taken};
-use super::poller::{Part, Poller, Token};
+use super::poller::Part;
 use super::stdin::{Overrun, Stdin};
 use crate::{processes, sys};
 use banger_model::wire::frame::MAX_DATA;
@@ -106,25 +106,6 @@ impl Task {
         let stage = Stage::Starting(Vec::new());
         let (report_ready, end_ready, exit, held) = (true, false, None, None);
         Self { address, kind, stage, pid, pidfd, report, stdin, outputs, terminal, report_ready, end_ready, exit, held }
-    }
-
-    /// Has `poller` wait for everything about the task.
-    ///
-    /// # Errors
-    /// When the kernel cannot.
-    pub(super) fn register(&self, id: u32, poller: &Poller) -> rustix::io::Result<()> {
-        poller.add(&self.report, Token::Task(id, Part::Start))?;
-        poller.add(&self.pidfd, Token::Task(id, Part::End))?;
-        if let Some(fd) = self.stdin.fd() {
-            poller.add(fd, Token::Task(id, Part::Stdin))?;
-        }
-        for output in &self.outputs {
-            let part = if output.stream() == Stream::Stderr { Part::Stderr } else { Part::Stdout };
-            if let Some(fd) = output.fd() {
-                poller.add(fd, Token::Task(id, part))?;
-            }
-        }
-        Ok(())
     }
 
     /// Something changed.

@@ -211,6 +211,13 @@ impl Agent {
         self.send(channel, Body::Data(Stream::Stdin, Bytes::copy_from_slice(text.as_bytes())));
     }
 
+    /// The agent's child processes, zombies among them.
+    pub fn children(&self) -> Vec<u32> {
+        let pid = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+        children.split_whitespace().map(|pid| pid.parse().expect("a number")).collect()
+    }
+
     /// Bytes of memory that the agent has at most had.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
