@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// `OK ` and a port number, with room to spare.
 const MAX_ANSWER: usize = 32;
-/// How long until the agent is tried again.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The shortest and the longest pause before the agent is tried again. Each attempt costs the VMM and the guest, which has better
+/// things to do while it boots; so the pause is a twentieth of what has passed, and so is at most what is lost by it.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
 
 /// No stream to the agent.
 #[derive(Debug, thiserror::Error)]
@@ -66,21 +67,25 @@ impl Vmm {
     /// # Errors
     /// The one that ended the trying.
     pub async fn connect_agent_within(&self, bound: Duration) -> Result<UnixStream, AgentError> {
-        let deadline = Instant::now() + bound;
+        let start = Instant::now();
         let tries = async {
             loop {
                 match self.connect_agent().await {
-                    Err(AgentError::NotListening) => sleep(PAUSE).await,
+                    Err(AgentError::NotListening) => sleep(pause(start.elapsed())).await,
                     result => return result,
                 }
             }
         };
         tokio::select! {
             biased;
-            result = timeout_at(deadline, tries) => result.unwrap_or(Err(AgentError::Late(bound))),
+            result = timeout_at(start + bound, tries) => result.unwrap_or(Err(AgentError::Late(bound))),
             exit = self.exited() => Err(AgentError::VmmGone(exit)),
         }
     }
+}
+
+fn pause(passed: Duration) -> Duration {
+    (passed / 20).clamp(PAUSES.0, PAUSES.1)
 }
 
 #[derive(Debug)]
@@ -135,6 +140,17 @@ mod tests {
     #[tokio::test]
     async fn what_follows_the_answer_is_left_for_the_agent() {
         assert_eq!(shake(b"OK 1073741824\nhello").await.unwrap(), b"hello");
+    }
+
+    #[test]
+    fn a_boot_of_ten_seconds_is_asked_a_hundred_times_and_no_more() {
+        let mut passed = Duration::ZERO;
+        let mut attempts = 0;
+        while passed < Duration::from_secs(10) {
+            passed += pause(passed);
+            attempts += 1;
+        }
+        assert!((80..150).contains(&attempts), "{attempts}");
     }
 
     #[tokio::test]

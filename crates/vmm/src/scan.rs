@@ -19,11 +19,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn scan(runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
-    let found = every_process(|identity, arguments| {
-        let Recognised { vm, engine, binary, runtime_dir } = recognise(arguments)?;
-        Some(VmmRecord { identity, vm, engine, binary, version: None, runtime_dir })
-    })?;
-    Ok(found.into_iter().filter(|vmm| vmm.runtime_dir.starts_with(runtime_root)).collect())
+    let found =
+        every_process(|arguments| recognise(arguments).filter(|vmm| vmm.runtime_dir.starts_with(runtime_root)))?;
+    let record = |(identity, Recognised { vm, engine, binary, runtime_dir })| VmmRecord {
+        identity,
+        vm,
+        engine,
+        binary,
+        version: None,
+        runtime_dir,
+    };
+    Ok(found.into_iter().map(record).collect())
 }
 
 /// Every companion process of our user that runs the program `name` and whose socket lies below `runtime_root`.
@@ -31,10 +37,8 @@ pub fn scan(runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn companions(name: &str, runtime_root: &Path) -> io::Result<Vec<CompanionRecord>> {
-    every_process(|identity, arguments| {
-        let (vm, binary) = recognise_companion(name, runtime_root, arguments)?;
-        Some(CompanionRecord { identity, vm, binary })
-    })
+    let found = every_process(|arguments| recognise_companion(name, runtime_root, arguments))?;
+    Ok(found.into_iter().map(|(identity, (vm, binary))| CompanionRecord { identity, vm, binary }).collect())
 }
 
 /// The VMM processes of one VM: one, unless something went very wrong.
@@ -46,7 +50,7 @@ pub fn find(vm: VmId, runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
 }
 
 /// What `recognised` makes of the processes of our user, each with its arguments as `/proc/PID/cmdline` has them.
-fn every_process<T>(recognised: impl Fn(Identity, &[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+fn every_process<T>(recognised: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<(Identity, T)>> {
     let boot_id = boot_id()?;
     let us = geteuid().as_raw();
     let mut found = Vec::new();
@@ -56,19 +60,23 @@ fn every_process<T>(recognised: impl Fn(Identity, &[u8]) -> Option<T>) -> io::Re
             continue;
         };
         if entry.metadata().is_ok_and(|meta| meta.uid() == us) {
-            found.extend(examine(pid, &boot_id).and_then(|(identity, arguments)| recognised(identity, &arguments)));
+            found.extend(examine(pid, &boot_id, &recognised));
         }
     }
     Ok(found)
 }
 
-fn examine(pid: Pid, boot_id: &str) -> Option<(Identity, Vec<u8>)> {
+/// The arguments first: of most processes nothing else need be read.
+fn examine<T>(pid: Pid, boot_id: &str, recognised: impl Fn(&[u8]) -> Option<T>) -> Option<(Identity, T)> {
+    let pid_number = pid.as_raw_nonzero();
+    let arguments = || std::fs::read(format!("/proc/{pid_number}/cmdline")).ok();
+    let before = arguments()?;
+    let known = recognised(&before)?;
     let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
-    let arguments = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
-    // The same process still, or the arguments are another's.
-    let same = Stat::of(pid).ok()? == stat;
-    let pid = pid.as_raw_nonzero().get();
-    same.then(|| (Identity { boot_id: boot_id.to_owned(), pid, start_time: stat.start_time }, arguments))
+    // The same process still, or the number is another's by now.
+    let same = arguments()? == before;
+    let identity = Identity { boot_id: boot_id.to_owned(), pid: pid_number.get(), start_time: stat.start_time };
+    same.then_some((identity, known))
 }
 
 /// What a command line of ours tells.
