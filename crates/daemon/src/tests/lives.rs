@@ -201,21 +201,27 @@ async fn a_kvm_that_works_no_more_ends_in_the_next_choice() {
     use std::sync::atomic::Ordering;
     let bench = Bench::new();
     let app = bench.daemon();
-    arrange(&app, Target::Stopped).await;
     let fails = Fault { effect: Effect::Boot, when: When::Before, how: How::Fails };
-    bench.world.kvm_believed.store(true, Ordering::Relaxed);
-    bench.world.plant(fails);
-    let (cx, mut events) = begin(&app);
-    act_as(&app, Verb::Start, &cx).await.unwrap();
-    drop(cx);
-    let vm = app.named(&name("box")).await.unwrap();
-    assert_eq!((vm.boot.as_ref().unwrap().accel, vm.boots), (Accel::Tcg, 2));
-    let mut told = false;
-    while let Some(event) = events.recv().await {
-        told |= matches!(&event, OpEvent::Note { text } if text.contains("KVM worked before"));
+    for (before, verb, boots) in [(Target::Running, Verb::Restart, 3), (Target::Stopped, Verb::Start, 2)] {
+        arrange(&app, before).await;
+        bench.world.kvm_believed.store(true, Ordering::Relaxed);
+        bench.world.plant(fails);
+        let (cx, mut events) = begin(&app);
+        act_as(&app, verb, &cx).await.unwrap();
+        drop(cx);
+        let vm = app.named(&name("box")).await.unwrap();
+        assert_eq!((vm.boot.as_ref().unwrap().accel, vm.boots), (Accel::Tcg, boots), "{verb}");
+        let mut told = false;
+        while let Some(event) = events.recv().await {
+            told |= matches!(&event, OpEvent::Note { text } if text.contains("KVM worked before"));
+        }
+        assert!(told, "{verb}");
+        bench.assert_settled(&app).await;
+        if verb == Verb::Restart {
+            act(&app, Verb::Kill).await.unwrap();
+            act(&app, Verb::Delete).await.unwrap();
+        }
     }
-    assert!(told);
-    bench.assert_settled(&app).await;
 
     // Where KVM was not used, or still works, the guest is to blame and is not started again.
     act(&app, Verb::Kill).await.unwrap();

@@ -25,11 +25,8 @@ pub(crate) async fn restart(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow
 
     // 4. apply
     stop::take_down(app, &vm, Verb::Restart, cx).await?;
-    app.db.next_boot(vm.id, boot).await?;
-    let vm = app.row(vm.id).await?;
-    if let Err(failure) = start::bring_up(app, &vm, cx).await {
-        return Err(start::unwind(app, &vm, Verb::Restart, failure).await);
-    }
+    app.db.next_boot(vm.id, boot.clone()).await?;
+    start::boot_as_intended(app, vm.id, Verb::Restart, boot, cx).await?;
 
     // 5. settle
     app.db.settle(vm.id, Target::Running).await?;

@@ -8,7 +8,7 @@ use crate::{
     op::OpCx,
 };
 use banger_model::{
-    VmName,
+    VmId, VmName,
     api::{
         op::Stage,
         vm::{BootEnd, EndReason},
@@ -28,28 +28,40 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
 
     // 2. prepare
     app.prepare.initramfs(&vm.spec.kernel_digest).await?;
-    let mut boot = choose(app, &vm, cx).await?;
+    let boot = choose(app, &vm, cx).await?;
 
-    loop {
-        // 3. intend
-        app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Start), Some(boot.clone())).await?;
-        let vm = app.row(vm.id).await?;
+    // 3. intend
+    app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Start), Some(boot.clone())).await?;
 
-        // 4. apply
-        let Err(failure) = bring_up(app, &vm, cx).await else { break };
-        let doubtful = doubts_kvm(&boot, &failure);
-        let cause = unwind(app, &vm, Verb::Start, failure).await;
-        boot = match doubtful {
-            true => second_choice(app, &vm, boot, cause, cx).await?,
-            false => return Err(cause),
-        };
-    }
+    // 4. apply
+    boot_as_intended(app, vm.id, Verb::Start, boot, cx).await?;
 
     // 5. settle
     app.db.settle(vm.id, Target::Running).await?;
     drop(slot);
     app.watch(vm.id);
     app.row(vm.id).await
+}
+
+/// Builds up and boots; where it fails and KVM turns out to work no more, once more with what is chosen then.
+pub(super) async fn boot_as_intended(
+    app: &App,
+    id: VmId,
+    verb: Verb,
+    mut boot: BootRow,
+    cx: &OpCx,
+) -> Result<(), VerbError> {
+    loop {
+        let vm = app.row(id).await?;
+        let Err(failure) = bring_up(app, &vm, cx).await else { return Ok(()) };
+        let doubtful = doubts_kvm(&boot, &failure);
+        let cause = unwind(app, &vm, verb, failure).await;
+        if !doubtful {
+            return Err(cause);
+        }
+        boot = second_choice(app, &vm, boot, cause, cx).await?;
+        app.db.intend(id, Target::Running, OperationRow::begin(cx.id(), verb), Some(boot.clone())).await?;
+    }
 }
 
 /// Whether a guest may have failed because KVM works no more: that was proved once and is remembered since.
@@ -90,14 +102,14 @@ pub(super) async fn choose(app: &App, vm: &VmRow, cx: &OpCx) -> Result<BootRow, 
 }
 
 /// What stopped a boot.
-pub(super) enum Failure {
+enum Failure {
     Host(HostError),
     Boot(BootError),
     Db(crate::db::DbError),
 }
 
 /// Builds up to running and waits for the agent.
-pub(super) async fn bring_up(app: &App, vm: &VmRow, cx: &OpCx) -> Result<(), Failure> {
+async fn bring_up(app: &App, vm: &VmRow, cx: &OpCx) -> Result<(), Failure> {
     apply::up(app.host.as_ref(), vm, Target::Running, cx).await.map_err(Failure::Host)?;
     cx.stage(Stage::Boot, "");
     let facts = app.host.boot(vm, cx).await.map_err(Failure::Boot)?;
@@ -110,7 +122,7 @@ pub(super) async fn bring_up(app: &App, vm: &VmRow, cx: &OpCx) -> Result<(), Fai
 }
 
 /// Goes back to rest, and gives the cause as the error whatever happens on the way.
-pub(super) async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure) -> VerbError {
+async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure) -> VerbError {
     let cause = match failure {
         Failure::Host(source) => VerbError::Host { verb, name: vm.name.clone(), source },
         Failure::Boot(source) => VerbError::Boot { name: vm.name.clone(), source },
