@@ -25,7 +25,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -48,6 +48,8 @@ pub(crate) struct App {
     pub(crate) shutdown: CancellationToken,
     /// What must have ended before the daemon does.
     pub(crate) tasks: TaskTracker,
+    /// Told when an operation has failed and may have left something that reconcile is to see to.
+    pub(crate) unsettled: Notify,
     /// The VMs whose VMM somebody waits for.
     watched: Mutex<HashSet<VmId>>,
     /// Itself, for the tasks that it starts.
@@ -79,6 +81,7 @@ impl App {
             started_ms: crate::clock::now_ms(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            unsettled: Notify::new(),
             watched: Mutex::default(),
             this: this.clone(),
         })
@@ -173,6 +176,7 @@ impl App {
             running,
             last_end: vm.last_end,
             operation: vm.operation.map(|operation| OpenOp { op: operation.op, verb: operation.verb }),
+            left: vm.left,
         }
     }
 
@@ -190,6 +194,7 @@ impl App {
         let watching = async move {
             let shutdown = app.shutdown.clone();
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = app.see_end(id) => {}
             }

@@ -182,6 +182,11 @@ impl OpCx {
         self.events.closed().await;
     }
 
+    /// Between two steps: whether somebody says that it should end.
+    pub(crate) fn boundary(&self) -> Result<(), Cancelled> {
+        if self.shared.cancel.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+
     /// Runs something that may simply be dropped, until it is done or nobody wants it any more.
     pub(crate) async fn abandonable<T>(&self, work: impl Future<Output = T>) -> Result<T, Cancelled> {
         tokio::select! {

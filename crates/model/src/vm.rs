@@ -43,6 +43,11 @@ pub enum Verb {
     Delete,
 }
 
+impl Verb {
+    /// Every verb, for tests that go through all of them.
+    pub const ALL: [Self; 6] = [Self::Create, Self::Start, Self::Stop, Self::Restart, Self::Kill, Self::Delete];
+}
+
 /// Whether an operation still builds up, or takes down what it built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -178,7 +183,6 @@ impl fmt::Display for Verb {
 mod tests {
     use super::*;
 
-    const VERBS: [Verb; 6] = [Verb::Create, Verb::Start, Verb::Stop, Verb::Restart, Verb::Kill, Verb::Delete];
     const STATUSES: [Status; 8] = [
         Status::Creating,
         Status::Starting,
@@ -217,8 +221,24 @@ mod tests {
     }
 
     #[test]
+    fn no_verb_is_left_out_of_the_list() {
+        for (index, verb) in Verb::ALL.into_iter().enumerate() {
+            // Whoever adds a verb is led here by the compiler, and from here to the list.
+            let place = match verb {
+                Verb::Create => 0,
+                Verb::Start => 1,
+                Verb::Stop => 2,
+                Verb::Restart => 3,
+                Verb::Kill => 4,
+                Verb::Delete => 5,
+            };
+            assert_eq!(place, index);
+        }
+    }
+
+    #[test]
     fn an_open_operation_decides_the_status_whatever_the_host_shows() {
-        for verb in VERBS {
+        for verb in Verb::ALL {
             for direction in [Direction::Forward, Direction::Unwinding] {
                 for bits in 0..8u8 {
                     let observed = Observed {

@@ -83,6 +83,12 @@ impl Failure {
         Self::Request { part, source: source.into() }
     }
 
+    /// Whether a verb had begun to change the host, or what is on record, when it failed.
+    pub(super) fn after_effects(&self) -> bool {
+        use VerbError::{Boot, Db, Host, LeftOver};
+        matches!(self, Self::Verb(Host { .. } | Boot { .. } | LeftOver { .. } | Db(_)) | Self::Db(_))
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 /// What a successful operation leaves, and what is to live as long as the client's request.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     pub(super) result: Option<OpResult>,
     /// Done once the client has gone, the operation is told to end, or the daemon is. The answer stays open until then.
-    pub(super) afterwards: Option<BoxFuture<'static, ()>>,
+    pub(crate) afterwards: Option<BoxFuture<'static, ()>>,
 }
 
 impl From<OpResult> for Outcome {
@@ -53,6 +53,9 @@ where
                     }
                 }
                 Err(failure) => {
+                    if failure.after_effects() {
+                        app.unsettled.notify_one();
+                    }
                     let (_, error) = body_of(&failure, op);
                     tracing::warn!(code = ?error.code, error = error.message, causes = ?error.causes, "operation failed");
                     cx.finish(OpEvent::Failed { error }).await;

@@ -23,7 +23,10 @@ mod stats;
 mod vms;
 
 #[cfg(test)]
-pub(crate) use error::{Failure, body_of};
+pub(crate) use {
+    error::{Failure, body_of},
+    vms::create_and_start,
+};
 
 use crate::App;
 use axum::{Router, extract::DefaultBodyLimit, middleware};

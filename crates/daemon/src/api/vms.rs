@@ -81,7 +81,8 @@ pub(super) async fn create(State(app): State<Arc<App>>, op: Op, Json(request): J
     events::run(&app, op.0, what, |app, cx| create_and_start(app, request, cx))
 }
 
-async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
+/// What `POST /vms` does.
+pub(crate) async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
     let start = request.start;
     let (mut vm, lease) = verbs::create::create(&app, request, &cx).await?;
     let id = vm.id;
@@ -95,7 +96,7 @@ async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<
                     // Nobody wants it any more.
                     Some(lease) if code::of(&failure) == ErrorCode::Cancelled => let_go(app, name, id, lease, cx).await,
                     // It never became ready: it stays, so that its logs can be read.
-                    _ => app.db.keep(id).await?,
+                    _ => keep(&app, id).await,
                 }
                 return Err(failure);
             }
@@ -107,12 +108,22 @@ async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<
     Ok(Outcome { result, afterwards })
 }
 
+/// Unties a VM from its client. If that cannot be written, the VM goes with the client after all; the cause is told.
+async fn keep(app: &App, id: VmId) {
+    if let Err(error) = app.db.keep(id).await {
+        tracing::error!(vm = %id, error = &error as &dyn std::error::Error, "not kept");
+    }
+}
+
 /// The client that the VM was tied to has gone.
 async fn let_go(app: Arc<App>, name: VmName, id: VmId, lease: Lease, cx: OpCx) {
     match verbs::delete::delete(&app, &name, Some(id), true, &cx).await {
         Ok(()) | Err(verbs::VerbError::NotFound(_)) => {}
         // Reconcile goes on with it: nobody holds it any more.
-        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "not deleted after its client left"),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "not deleted after its client left");
+            app.unsettled.notify_one();
+        }
     }
     drop(lease);
 }

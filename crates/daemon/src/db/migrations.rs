@@ -3,7 +3,8 @@
 use super::DbError;
 use rusqlite::Connection;
 
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE vms (
         id         TEXT PRIMARY KEY,
         name       TEXT NOT NULL UNIQUE,
@@ -22,7 +23,11 @@ const STEPS: [&str; 1] = ["
         direction  TEXT NOT NULL,
         begun_ms   INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE vms ADD COLUMN left_over TEXT;
+",
+];
 
 /// Takes every step that the database has not had, each in a transaction of its own.
 pub(super) fn run(connection: &mut Connection) -> Result<(), DbError> {

@@ -33,12 +33,18 @@ pub(crate) enum DbError {
     Value { what: &'static str, value: String },
     #[error("the database thread has ended")]
     Gone,
+    #[cfg(test)]
+    #[error("planted failure of the write {0:?}")]
+    Planted(&'static str),
 }
 
 /// A handle to the database; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Db {
     connection: Arc<Mutex<Connection>>,
+    /// Where writes can be made to go wrong.
+    #[cfg(test)]
+    world: Option<Arc<crate::host::fake::World>>,
 }
 
 impl Db {
@@ -55,7 +61,45 @@ impl Db {
         connection.pragma_update(None, "cache_size", "-1024")?;
         migrations::run(&mut connection)?;
         reserve(&connection)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            #[cfg(test)]
+            world: None,
+        })
+    }
+
+    /// Runs one transaction that changes something. Each kind has a name: tests make it go wrong on either side.
+    async fn write<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        #[cfg(not(test))]
+        let _ = name;
+        #[cfg(test)]
+        self.goes_wrong(name, crate::host::fake::When::Before).await?;
+        let value = self.run(work).await?;
+        #[cfg(test)]
+        self.goes_wrong(name, crate::host::fake::When::After).await?;
+        Ok(value)
+    }
+
+    #[cfg(test)]
+    async fn goes_wrong(&self, name: &'static str, when: crate::host::fake::When) -> Result<(), DbError> {
+        match &self.world {
+            Some(world) if world.write_goes_wrong(name, when).await => Err(DbError::Planted(name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whose writes go wrong as the world says. Not synced: what is tested here is a daemon that dies, not the host.
+    #[cfg(test)]
+    pub(crate) fn in_world(mut self, world: Arc<crate::host::fake::World>) -> Self {
+        self.world = Some(world);
+        let connection = self.connection.lock().unwrap();
+        connection.pragma_update(None, "synchronous", "OFF").unwrap();
+        drop(connection);
+        self
     }
 
     /// Runs one transaction off the async threads.
@@ -77,17 +121,20 @@ impl Db {
     }
 }
 
+/// How much, in bytes. Tests have hundreds of databases.
+const RESERVE: u32 = if cfg!(test) { 4 << 10 } else { 512 << 10 };
+
 /// Grows the database and its log by more than what is written between two checkpoints, and gives the pages back to the
 /// database, not to the disk. The log is used again from its beginning after each checkpoint, and neither file shrinks.
 fn reserve(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "wal_autocheckpoint", "32")?;
-    connection.execute_batch(
+    connection.execute_batch(&format!(
         "BEGIN IMMEDIATE;
          CREATE TABLE reserve (room BLOB);
-         INSERT INTO reserve VALUES (zeroblob(524288));
+         INSERT INTO reserve VALUES (zeroblob({RESERVE}));
          DROP TABLE reserve;
          COMMIT;",
-    )?;
+    ))?;
     connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
 }
 

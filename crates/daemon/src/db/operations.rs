@@ -42,7 +42,7 @@ impl OperationRow {
 impl Db {
     /// The VM's operation now takes down what it built.
     pub(crate) async fn turn_back(&self, vm: VmId) -> Result<(), DbError> {
-        self.run(move |tx| {
+        self.write("turn back", move |tx| {
             tx.execute(
                 "UPDATE operations SET direction = ?2 WHERE vm = ?1",
                 params![vm.as_str(), word(&Direction::Unwinding)],

@@ -3,7 +3,7 @@
 use super::{Db, DbError, OperationRow};
 use banger_model::{
     VmId, VmName,
-    api::vm::BootEnd,
+    api::vm::{BootEnd, LeftOver},
     spec::{Accel, VmSpec, VmmKind},
     vm::Target,
 };
@@ -25,6 +25,8 @@ pub(crate) struct VmRow {
     pub(crate) boot: Option<BootRow>,
     pub(crate) last_end: Option<BootEnd>,
     pub(crate) operation: Option<OperationRow>,
+    /// What could not be removed when its last operation, or reconcile, went down to its target.
+    pub(crate) left: Vec<LeftOver>,
 }
 
 /// What was decided and learnt about a boot.
@@ -53,7 +55,7 @@ pub(crate) struct NewVm {
 }
 
 const SELECT: &str =
-    "SELECT id, name, target, spec, created_ms, boots, rm, boot, last_end, op, verb, direction, begun_ms
+    "SELECT id, name, target, spec, created_ms, boots, rm, boot, last_end, left_over, op, verb, direction, begun_ms
     FROM vms LEFT JOIN operations ON vm = id";
 
 /// A unit enum as the text that serde gives it.
@@ -99,6 +101,7 @@ fn read(row: &Row<'_>) -> Result<VmRow, DbError> {
     };
     let boot: Option<String> = row.get("boot")?;
     let last_end: Option<String> = row.get("last_end")?;
+    let left: Option<String> = row.get("left_over")?;
     Ok(VmRow {
         id: id.parse().map_err(|_| DbError::Value { what: "a VM's id", value: id })?,
         name: name.parse().map_err(|_| DbError::Value { what: "a VM's name", value: name })?,
@@ -110,6 +113,7 @@ fn read(row: &Row<'_>) -> Result<VmRow, DbError> {
         boot: boot.map(|text| from_json("a boot", &text)).transpose()?,
         last_end: last_end.map(|text| from_json("the end of a boot", &text)).transpose()?,
         operation,
+        left: left.map(|text| from_json("what is left of a VM", &text)).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -151,7 +155,7 @@ impl Db {
     /// The write-ahead point of a create: the VM and its open operation, in one transaction.
     pub(crate) async fn intend_create(&self, vm: NewVm, operation: OperationRow) -> Result<Intent, DbError> {
         let spec = to_json("a VM", &vm.spec)?;
-        self.run(move |tx| {
+        self.write("intend", move |tx| {
             let taken = tx.prepare_cached("SELECT 1 FROM vms WHERE name = ?1")?.exists([vm.name.as_str()])?;
             if taken {
                 return Ok(Intent::NameTaken);
@@ -175,7 +179,7 @@ impl Db {
         boot: Option<BootRow>,
     ) -> Result<(), DbError> {
         let boot = boot.map(|boot| to_json("a boot", &boot)).transpose()?;
-        self.run(move |tx| {
+        self.write("intend", move |tx| {
             tx.execute("UPDATE vms SET target = ?2 WHERE id = ?1", params![id.as_str(), word(&target)])?;
             if let Some(boot) = boot {
                 tx.execute("UPDATE vms SET boots = boots + 1, boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
@@ -188,7 +192,7 @@ impl Db {
     /// Within an operation that has ended one boot: another one is about to begin.
     pub(crate) async fn next_boot(&self, id: VmId, boot: BootRow) -> Result<(), DbError> {
         let boot = to_json("a boot", &boot)?;
-        self.run(move |tx| {
+        self.write("next boot", move |tx| {
             tx.execute("UPDATE vms SET boots = boots + 1, boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
             Ok(())
         })
@@ -198,7 +202,7 @@ impl Db {
     /// What a boot turned out to be.
     pub(crate) async fn note_boot(&self, id: VmId, boot: BootRow) -> Result<(), DbError> {
         let boot = to_json("a boot", &boot)?;
-        self.run(move |tx| {
+        self.write("note boot", move |tx| {
             tx.execute("UPDATE vms SET boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
             Ok(())
         })
@@ -208,7 +212,7 @@ impl Db {
     /// How a boot ended; there is none under way after that.
     pub(crate) async fn note_end(&self, id: VmId, end: BootEnd) -> Result<(), DbError> {
         let end = to_json("the end of a boot", &end)?;
-        self.run(move |tx| {
+        self.write("note end", move |tx| {
             tx.execute("UPDATE vms SET boot = NULL, last_end = ?2 WHERE id = ?1", params![id.as_str(), end])?;
             Ok(())
         })
@@ -217,7 +221,7 @@ impl Db {
 
     /// The VM is no longer tied to a client.
     pub(crate) async fn keep(&self, id: VmId) -> Result<(), DbError> {
-        self.run(move |tx| {
+        self.write("keep", move |tx| {
             tx.execute("UPDATE vms SET rm = 0 WHERE id = ?1", [id.as_str()])?;
             Ok(())
         })
@@ -226,13 +230,27 @@ impl Db {
 
     /// Closes the VM's operation with the target that was reached; [`Target::Absent`] removes the row, which goes last of all.
     pub(crate) async fn settle(&self, id: VmId, reached: Target) -> Result<(), DbError> {
-        self.run(move |tx| {
+        self.write("settle", move |tx| {
             if reached == Target::Absent {
                 tx.execute("DELETE FROM vms WHERE id = ?1", [id.as_str()])?;
             } else {
-                tx.execute("UPDATE vms SET target = ?2 WHERE id = ?1", params![id.as_str(), word(&reached)])?;
+                let update = "UPDATE vms SET target = ?2, left_over = NULL WHERE id = ?1";
+                tx.execute(update, params![id.as_str(), word(&reached)])?;
                 tx.execute("DELETE FROM operations WHERE vm = ?1", [id.as_str()])?;
             }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Closes the VM's operation short of the target that it went down to: some of it could not be removed. The row stays
+    /// until it is, also that of a VM that is to be absent.
+    pub(crate) async fn leave(&self, id: VmId, target: Target, left: &[LeftOver]) -> Result<(), DbError> {
+        let left = to_json("what is left of a VM", &left)?;
+        self.write("leave", move |tx| {
+            let update = "UPDATE vms SET target = ?2, left_over = ?3 WHERE id = ?1";
+            tx.execute(update, params![id.as_str(), word(&target), left])?;
+            tx.execute("DELETE FROM operations WHERE vm = ?1", [id.as_str()])?;
             Ok(())
         })
         .await

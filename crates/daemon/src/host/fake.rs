@@ -34,6 +34,8 @@ pub(crate) enum Effect {
     Remove(Resource),
     Boot,
     Shutdown,
+    /// A transaction on the database, by its name. Not the host's, but a step of a verb like the others.
+    Write(&'static str),
 }
 
 /// On which side of the effect.
@@ -52,6 +54,8 @@ pub(crate) enum How {
     Crashes,
     /// It takes until somebody gives up.
     Hangs,
+    /// The operation is told to end, at that moment; the effect itself goes well.
+    Cancelled,
 }
 
 /// Something that goes wrong once.
@@ -66,6 +70,7 @@ pub(crate) struct Fault {
 struct Machine {
     resources: BTreeSet<Resource>,
     alive: bool,
+    net_alive: bool,
     answers: bool,
     end: Option<EndReason>,
 }
@@ -74,7 +79,11 @@ struct Machine {
 #[derive(Debug, Default)]
 pub(crate) struct World {
     machines: Mutex<HashMap<VmId, Machine>>,
-    faults: Mutex<VecDeque<Fault>>,
+    faults: Mutex<VecDeque<Planted>>,
+    /// Every effect so far, in order.
+    trace: Mutex<Vec<Effect>>,
+    /// How the operation at hand is told to end.
+    cancel: Mutex<Option<Cancel>>,
     /// Told when a fault that crashes or hangs has been reached.
     pub(crate) reached: Notify,
     changed: Notify,
@@ -84,6 +93,21 @@ pub(crate) struct World {
     pub(crate) kvm_believed: AtomicBool,
     /// Where consoles are.
     pub(crate) consoles: OnceLock<PathBuf>,
+}
+
+/// A fault, and how many effects of its kind come before it.
+#[derive(Debug)]
+struct Planted {
+    skip: usize,
+    fault: Fault,
+}
+
+struct Cancel(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cancel")
+    }
 }
 
 /// An agent: serves a session on a stream, until it is dropped because its VM has ended.
@@ -98,7 +122,38 @@ impl std::fmt::Debug for Agent {
 impl World {
     /// The next time that effect comes, it goes wrong; after those that were planted before.
     pub(crate) fn plant(&self, fault: Fault) {
-        self.faults.lock().unwrap().push_back(fault);
+        self.plant_after(0, fault);
+    }
+
+    /// As [`World::plant`], but the first `skip` effects of that kind go well.
+    pub(crate) fn plant_after(&self, skip: usize, fault: Fault) {
+        self.faults.lock().unwrap().push_back(Planted { skip, fault });
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    /// What [`How::Cancelled`] does.
+    pub(crate) fn on_cancel(&self, cancel: impl FnOnce() + Send + 'static) {
+        *self.cancel.lock().unwrap() = Some(Cancel(Box::new(cancel)));
+    }
+
+    /// The effects since this was last asked, in order.
+    pub(crate) fn take_trace(&self) -> Vec<Effect> {
+        std::mem::take(&mut self.trace.lock().unwrap())
+    }
+
+    /// The host loses power and comes up again: no process, no control group and nothing of the runtime folder is there;
+    /// the records of processes are.
+    pub(crate) fn reboot(&self) {
+        for machine in self.machines.lock().unwrap().values_mut() {
+            (machine.alive, machine.net_alive, machine.answers) = (false, false, false);
+            machine.end = None;
+            machine.resources.retain(|resource| !matches!(resource, Resource::Group | Resource::Sockets));
+        }
+        self.changed.notify_waiters();
     }
 
     /// Whether nothing is planted that has not come yet.
@@ -126,7 +181,8 @@ impl World {
     /// The process that is a VM's network ends by itself.
     pub(crate) fn end_network(&self, id: VmId) {
         let mut machines = self.machines.lock().unwrap();
-        assert!(machines.get_mut(&id).unwrap().resources.remove(&Resource::UserNet));
+        let machine = machines.get_mut(&id).unwrap();
+        assert!(std::mem::take(&mut machine.net_alive));
         drop(machines);
         self.changed.notify_waiters();
     }
@@ -136,6 +192,7 @@ impl World {
         let machine = Machine {
             resources: crate::resource::up_to(target).collect(),
             alive: target == Target::Running,
+            net_alive: target == Target::Running,
             ..Machine::default()
         };
         self.machines.lock().unwrap().insert(id, machine);
@@ -174,26 +231,45 @@ impl World {
         done
     }
 
+    /// A write to the database, with whatever is planted there.
+    pub(crate) async fn write_goes_wrong(&self, name: &'static str, when: When) -> bool {
+        self.goes_wrong(Effect::Write(name), when).await
+    }
+
     async fn goes_wrong(&self, effect: Effect, when: When) -> bool {
-        let fault = {
-            let mut faults = self.faults.lock().unwrap();
-            match faults.front().copied() {
-                Some(fault) if (fault.effect, fault.when) == (effect, when) => faults.pop_front().unwrap(),
-                _ => return false,
-            }
-        };
-        if fault.how != How::Fails {
-            self.reached.notify_one();
-            std::future::pending::<()>().await;
+        if when == When::Before {
+            self.trace.lock().unwrap().push(effect);
         }
-        true
+        let how = {
+            let mut faults = self.faults.lock().unwrap();
+            let Some(planted) = faults.front_mut() else { return false };
+            if (planted.fault.effect, planted.fault.when) != (effect, when) {
+                return false;
+            }
+            if planted.skip > 0 {
+                planted.skip -= 1;
+                return false;
+            }
+            faults.pop_front().unwrap().fault.how
+        };
+        match how {
+            How::Fails => true,
+            How::Cancelled => {
+                let Cancel(cancel) = self.cancel.lock().unwrap().take().expect("nothing can be cancelled");
+                cancel();
+                false
+            }
+            How::Crashes | How::Hangs => {
+                self.reached.notify_one();
+                std::future::pending().await
+            }
+        }
     }
 }
 
 impl Machine {
     fn present(&self) -> Present {
-        let net_alive = self.resources.contains(&Resource::UserNet);
-        Present { resources: self.resources.clone(), vmm_alive: self.alive, net_alive }
+        Present { resources: self.resources.clone(), vmm_alive: self.alive, net_alive: self.net_alive }
     }
 
     fn build(&mut self, vm: &VmRow, resource: Resource) -> Result<Change, HostError> {
@@ -208,6 +284,9 @@ impl Machine {
             }
             Resource::UserNet => {
                 assert!(self.alive && there(&[Resource::Group]), "a network has a VMM to serve and is limited");
+                if std::mem::replace(&mut self.net_alive, true) {
+                    return Ok(Change::Unchanged);
+                }
             }
             Resource::WorkDisk | Resource::Layer | Resource::Group | Resource::Sockets => {}
         }
@@ -223,11 +302,17 @@ impl Machine {
                 self.alive = false;
                 self.end.get_or_insert(EndReason::Lost);
             }
+            Resource::UserNet => self.net_alive = false,
             Resource::WorkDisk | Resource::Layer | Resource::Group | Resource::Sockets if self.alive => {
                 let source = std::io::ErrorKind::ResourceBusy.into();
                 return Err(HostError::File { resource, path: PathBuf::from("busy"), source });
             }
             _ => {}
+        }
+        // A group with a process in it cannot be removed.
+        if resource == Resource::Group && self.net_alive {
+            let source = std::io::ErrorKind::ResourceBusy.into();
+            return Err(HostError::File { resource, path: PathBuf::from("busy"), source });
         }
         match self.resources.remove(&resource) {
             true => Ok(Change::Changed),

@@ -20,6 +20,8 @@ const END_BOUND: Duration = Duration::from_secs(30);
 const ANSWER_BOUND: Duration = Duration::from_secs(2);
 /// How long after an operation its memory is given back.
 const TIDY_PAUSE: Duration = Duration::from_secs(1);
+/// How long after an operation that failed it is looked whether it left something.
+const MEND_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked whether what guests write has grown too large.
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
 /// Threads that run tasks. Everything slow has threads of its own.
@@ -170,7 +172,11 @@ async fn look_again(app: Arc<App>) {
     // The first tick is at once, and that look has been had.
     tick.tick().await;
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            // What was busy may be so no more.
+            () = app.unsettled.notified() => tokio::time::sleep(MEND_PAUSE).await,
+        }
         look(&app).await;
     }
 }

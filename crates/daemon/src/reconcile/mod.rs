@@ -72,6 +72,7 @@ fn intent(app: &App, row: &VmRow) -> Intent {
         open: row.operation.as_ref().map(crate::db::OperationRow::open),
         unheld: row.rm && !app.leases.held(row.id),
         networked: row.spec.net == NetMode::User,
+        left: !row.left.is_empty(),
     }
 }
 
@@ -163,8 +164,8 @@ async fn take_down(app: &App, id: VmId, row: Option<&VmRow>, target: Target, rea
         app.db.note_end(id, BootEnd { at_ms: crate::clock::now_ms(), boot: row.boots, reason }).await?;
     }
     // What is left makes the VM degraded, and the next look tries again.
-    if left.is_empty() && row.is_some() {
-        app.db.settle(id, target).await?;
+    match row {
+        Some(_) => apply::close(app, id, target, &left).await,
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -11,7 +11,7 @@
 //! | none | running | VMM alive | adopt |
 //! | none | running | VMM alive, but not the network that the VM is to have | set the network up again |
 //! | none | running | VMM gone | note the end, remove what only a running VM owns |
-//! | none | stopped | run-time resources exist | remove them |
+//! | none | stopped | run-time resources exist, or something could not be removed before | remove them |
 //! | none | stopped | nothing more than that | leave |
 //! | none | absent | anything | remove |
 //! | no row | - | an object of ours | orphan: remove (intent always comes before effect) |
@@ -39,6 +39,8 @@ pub(crate) struct Intent {
     pub(crate) unheld: bool,
     /// It is to have a network.
     pub(crate) networked: bool,
+    /// Something of it could not be removed when that was last tried.
+    pub(crate) left: bool,
 }
 
 /// What to do.
@@ -60,7 +62,7 @@ pub(crate) enum Decision {
 
 /// The table.
 pub(crate) fn decide(fact: &Fact) -> Decision {
-    let Some(Intent { target, open, unheld, networked }) = fact.intent else {
+    let Some(Intent { target, open, unheld, networked, left }) = fact.intent else {
         return Decision::TakeDown(Target::Absent);
     };
     if unheld {
@@ -84,7 +86,7 @@ pub(crate) fn decide(fact: &Fact) -> Decision {
             true => Decision::Adopt,
             false => Decision::NoteEnd,
         },
-        None if fact.present.observed().runtime_present => Decision::TakeDown(Target::Stopped),
+        None if left || fact.present.observed().runtime_present => Decision::TakeDown(Target::Stopped),
         None => Decision::Leave,
     }
 }
@@ -110,7 +112,11 @@ mod tests {
 
     fn fact(target: Target, open: Option<(Verb, Direction)>, present: Present, agent_answers: bool) -> Fact {
         let open = open.map(|(verb, direction)| OpenOperation { verb, direction });
-        Fact { intent: Some(Intent { target, open, unheld: false, networked: true }), present, agent_answers }
+        Fact {
+            intent: Some(Intent { target, open, unheld: false, networked: true, left: false }),
+            present,
+            agent_answers,
+        }
     }
 
     #[test]
@@ -145,13 +151,15 @@ mod tests {
         for (fact, decision) in table {
             assert_eq!(decide(&fact), decision, "{fact:?}");
         }
-        let wants_none = Intent { target: Running, open: None, unheld: false, networked: false };
+        let wants_none = Intent { target: Running, open: None, unheld: false, networked: false, left: false };
         assert_eq!(decide(&Fact { intent: Some(wants_none), present: offline(), agent_answers: false }), Adopt);
+        let lied = Intent { target: Stopped, open: None, unheld: false, networked: true, left: true };
+        assert_eq!(decide(&Fact { intent: Some(lied), present: rest(), agent_answers: false }), TakeDown(Stopped));
         let orphan = Fact { intent: None, present: alive(), agent_answers: true };
         assert_eq!(decide(&orphan), TakeDown(Absent));
         let starting = OpenOperation { verb: Verb::Start, direction: Forward };
         for open in [None, Some(starting)] {
-            let intent = Intent { target: Running, open, unheld: true, networked: true };
+            let intent = Intent { target: Running, open, unheld: true, networked: true, left: false };
             assert_eq!(decide(&Fact { intent: Some(intent), present: alive(), agent_answers: true }), TakeDown(Absent));
         }
     }

@@ -235,13 +235,23 @@ async fn a_kvm_that_works_no_more_ends_in_the_next_choice() {
 async fn what_cannot_be_removed_is_named_and_removed_later() {
     let bench = Bench::new();
     let app = bench.daemon();
+    // Nobody else sees to it meanwhile.
+    kill(Arc::clone(&app));
     arrange(&app, Target::Running).await;
     bench.world.plant(Fault { effect: Effect::Remove(Resource::Sockets), when: When::Before, how: How::Fails });
     let failed = act(&app, Verb::Stop).await.unwrap_err();
     assert!(failed.to_string().contains("socket folder"), "{failed}");
-    assert_eq!(app.status(&app.named(&name("box")).await.unwrap()), Status::Stopping);
+    drop(app);
+    let app = bench.daemon();
+    let view = app.view(app.named(&name("box")).await.unwrap());
+    assert_eq!(view.status, Status::Degraded);
+    assert_eq!(view.left.iter().map(|left| left.part.as_str()).collect::<Vec<_>>(), ["socket folder"]);
+    let unfit = act(&app, Verb::Start).await;
+    assert!(matches!(unfit, Err(VerbError::Denied { denied: Denied::Unfit(Status::Degraded), .. })), "{unfit:?}");
     look(&app).await;
     bench.assert_settled(&app).await;
+    let view = app.view(app.named(&name("box")).await.unwrap());
+    assert_eq!((view.status, view.left), (Status::Stopped, Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,9 @@
 //! The whole daemon on a host that is modelled, with a real database: what verbs do, what is left when they fail, and what
 //! the next daemon makes of one that was killed.
 
-mod crashes;
 mod http;
 mod lives;
+mod matrix;
 mod store;
 
 use crate::{
@@ -41,7 +41,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where that can be had: nothing here is about losing power.
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
         store::furnish(folder.path());
         Self { folder, world: Arc::default() }
     }
@@ -56,7 +58,7 @@ impl Bench {
             config: root.join("config.toml"),
         };
         std::fs::create_dir_all(&paths.state).unwrap();
-        let db = Db::open(&paths.state.join("db")).unwrap();
+        let db = Db::open(&paths.state.join("db")).unwrap().in_world(Arc::clone(&self.world));
         let config = ConfigFile::new(paths.config.clone());
         let files = BootFiles::new(banger_image::store::Store::open(paths.data.clone()).unwrap(), store::agent(root));
         let host = Arc::new(FakeHost::new(Arc::clone(&self.world), db.clone()));

@@ -1,12 +1,17 @@
 //! The two loops.
 
 use crate::{
-    db::VmRow,
+    App,
+    db::{DbError, VmRow},
     host::{Host, HostError},
     op::OpCx,
     resource::{self, Resource},
 };
-use banger_model::{VmId, api::op::Stage, vm::Target};
+use banger_model::{
+    VmId,
+    api::{op::Stage, vm},
+    vm::Target,
+};
 
 /// Resources that could not be removed.
 #[derive(Debug)]
@@ -15,10 +20,12 @@ pub(crate) struct LeftOver {
     pub(crate) error: HostError,
 }
 
-/// Builds up to `target`. Stops at the first failure; what is there by then stays until somebody goes down.
+/// Builds up to `target`. Stops at the first failure, and between any two steps when the operation is cancelled; what is
+/// there by then stays until somebody goes down.
 pub(crate) async fn up(host: &dyn Host, vm: &VmRow, target: Target, cx: &OpCx) -> Result<(), HostError> {
     let mut stage = None;
     for resource in resource::up_to(target) {
+        cx.boundary()?;
         let next = stage_of(resource);
         if stage.replace(next) != Some(next) {
             cx.stage(next, "");
@@ -26,7 +33,7 @@ pub(crate) async fn up(host: &dyn Host, vm: &VmRow, target: Target, cx: &OpCx) -
         let change = host.ensure(vm, resource, cx).await?;
         tracing::debug!(vm = %vm.id, %resource, ?change, "ensured");
     }
-    Ok(())
+    Ok(cx.boundary()?)
 }
 
 /// Takes down to `target`, past errors, and collects them all.
@@ -42,6 +49,16 @@ pub(crate) async fn down(host: &dyn Host, id: VmId, target: Target) -> Vec<LeftO
         }
     }
     left
+}
+
+/// Closes the VM's operation after going down to `target`. What is left stays on record with the VM, which is degraded
+/// until it is gone.
+pub(crate) async fn close(app: &App, id: VmId, target: Target, left: &[LeftOver]) -> Result<(), DbError> {
+    if left.is_empty() {
+        return app.db.settle(id, target).await;
+    }
+    let told = |left: &LeftOver| vm::LeftOver { part: left.resource.to_string(), why: super::chain(&left.error) };
+    app.db.leave(id, target, &left.iter().map(told).collect::<Vec<_>>()).await
 }
 
 fn stage_of(resource: Resource) -> Stage {

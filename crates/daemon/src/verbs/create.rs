@@ -55,11 +55,7 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
     // 4. apply
     let built = apply::up(app.host.as_ref(), &vm, Target::Stopped, cx).await;
     if let Err(source) = built {
-        app.db.turn_back(id).await?;
-        let left = apply::down(app.host.as_ref(), id, Target::Absent).await;
-        if left.is_empty() {
-            app.db.settle(id, Target::Absent).await?;
-        }
+        unwind(app, &vm, cx).await;
         return Err(VerbError::Host { verb: Verb::Create, name: vm.name, source });
     }
 
@@ -67,6 +63,19 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
     app.db.settle(id, Target::Stopped).await?;
     drop(slot);
     Ok((app.row(id).await?, lease))
+}
+
+/// Goes back to nothing. What goes wrong on the way does not mask why it is gone.
+async fn unwind(app: &App, vm: &VmRow, cx: &OpCx) {
+    let back = async {
+        app.db.turn_back(vm.id).await?;
+        let left = apply::down(app.host.as_ref(), vm.id, Target::Absent).await;
+        super::tell_left(&vm.name, &left, cx);
+        apply::close(app, vm.id, Target::Absent, &left).await
+    };
+    if let Err(error) = back.await {
+        tracing::error!(vm = %vm.id, error = &error as &dyn std::error::Error, "not unwound; the next reconcile goes on");
+    }
 }
 
 /// The name asked for, or one that nobody has: told to the client before the work, and made sure of with the intent.

@@ -34,12 +34,12 @@ pub(crate) async fn delete(
     // 4. apply
     cx.stage(Stage::Remove, "");
     let left = apply::down(app.host.as_ref(), vm.id, Target::Absent).await;
+
+    // 5. settle: the row goes last, and stays as long as anything is left
+    apply::close(app, vm.id, Target::Absent, &left).await?;
     if !left.is_empty() {
         return Err(VerbError::LeftOver { name: vm.name, left });
     }
-
-    // 5. settle: the row goes last
-    app.db.settle(vm.id, Target::Absent).await?;
     drop(slot);
     app.slots.forget(vm.id);
     Ok(())

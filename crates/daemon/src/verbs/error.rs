@@ -60,7 +60,8 @@ pub(crate) enum VerbError {
     Cancelled(#[from] Cancelled),
 }
 
-fn list(left: &[LeftOver]) -> String {
+/// What is left, and why each of it.
+pub(super) fn list(left: &[LeftOver]) -> String {
     let items: Vec<_> = left.iter().map(|left| format!("{} ({})", left.resource, chain(&left.error))).collect();
     items.join(", ")
 }

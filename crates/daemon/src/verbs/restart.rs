@@ -1,6 +1,6 @@
 //! `restart`: to rest and up again, as one operation: a new boot.
 
-use super::{VerbError, start, stop};
+use super::{VerbError, apply, start, stop};
 use crate::{
     App,
     db::{OperationRow, VmRow},
@@ -24,7 +24,11 @@ pub(crate) async fn restart(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow
     app.db.intend(vm.id, Target::Running, OperationRow::begin(cx.id(), Verb::Restart), None).await?;
 
     // 4. apply
-    stop::take_down(app, &vm, Verb::Restart, cx).await?;
+    let left = stop::take_down(app, &vm, Verb::Restart, cx).await?;
+    if !left.is_empty() {
+        apply::close(app, vm.id, Target::Stopped, &left).await?;
+        return Err(VerbError::LeftOver { name: vm.name, left });
+    }
     app.db.next_boot(vm.id, boot.clone()).await?;
     start::boot_as_intended(app, vm.id, Verb::Restart, boot, cx).await?;
 

@@ -55,7 +55,7 @@ pub(super) async fn boot_as_intended(
         let vm = app.row(id).await?;
         let Err(failure) = bring_up(app, &vm, cx).await else { return Ok(()) };
         let doubtful = doubts_kvm(&boot, &failure);
-        let cause = unwind(app, &vm, verb, failure).await;
+        let cause = unwind(app, &vm, verb, failure, cx).await;
         if !doubtful {
             return Err(cause);
         }
@@ -122,7 +122,7 @@ async fn bring_up(app: &App, vm: &VmRow, cx: &OpCx) -> Result<(), Failure> {
 }
 
 /// Goes back to rest, and gives the cause as the error whatever happens on the way.
-async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure) -> VerbError {
+async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure, cx: &OpCx) -> VerbError {
     let cause = match failure {
         Failure::Host(source) => VerbError::Host { verb, name: vm.name.clone(), source },
         Failure::Boot(source) => VerbError::Boot { name: vm.name.clone(), source },
@@ -132,11 +132,9 @@ async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure) -> VerbErro
     let back = async {
         app.db.turn_back(vm.id).await?;
         let left = apply::down(app.host.as_ref(), vm.id, Target::Stopped).await;
+        super::tell_left(&vm.name, &left, cx);
         app.db.note_end(vm.id, end).await?;
-        if left.is_empty() {
-            app.db.settle(vm.id, Target::Stopped).await?;
-        }
-        Ok::<_, crate::db::DbError>(())
+        apply::close(app, vm.id, Target::Stopped, &left).await
     };
     if let Err(error) = back.await {
         tracing::error!(vm = %vm.id, error = &error as &dyn std::error::Error, "not unwound; the next reconcile goes on");

@@ -1,6 +1,9 @@
 //! `stop` and `kill`: back to rest.
 
-use super::{Admitted, VerbError, apply};
+use super::{
+    Admitted, VerbError,
+    apply::{self, LeftOver},
+};
 use crate::{
     App,
     db::{OperationRow, VmRow},
@@ -29,16 +32,19 @@ pub(crate) async fn stop(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Res
     app.db.intend(vm.id, Target::Stopped, OperationRow::begin(cx.id(), verb), None).await?;
 
     // 4. apply
-    take_down(app, &vm, verb, cx).await?;
+    let left = take_down(app, &vm, verb, cx).await?;
 
     // 5. settle
-    app.db.settle(vm.id, Target::Stopped).await?;
+    apply::close(app, vm.id, Target::Stopped, &left).await?;
+    if !left.is_empty() {
+        return Err(VerbError::LeftOver { name: vm.name, left });
+    }
     drop(slot);
     app.row(vm.id).await
 }
 
-/// Ends the guest, removes what only a running VM owns, and notes how the boot ended.
-pub(super) async fn take_down(app: &App, vm: &VmRow, verb: Verb, cx: &OpCx) -> Result<(), VerbError> {
+/// Ends the guest, removes what only a running VM owns, and notes how the boot ended. Says what could not be removed.
+pub(super) async fn take_down(app: &App, vm: &VmRow, verb: Verb, cx: &OpCx) -> Result<Vec<LeftOver>, VerbError> {
     let in_order = match verb {
         Verb::Stop | Verb::Restart => {
             cx.stage(Stage::Shutdown, "");
@@ -53,8 +59,5 @@ pub(super) async fn take_down(app: &App, vm: &VmRow, verb: Verb, cx: &OpCx) -> R
         let reason = if in_order { EndReason::Stopped } else { EndReason::Killed };
         app.db.note_end(vm.id, BootEnd { at_ms: crate::clock::now_ms(), boot: vm.boots, reason }).await?;
     }
-    match left.is_empty() {
-        true => Ok(()),
-        false => Err(VerbError::LeftOver { name: vm.name.clone(), left }),
-    }
+    Ok(left)
 }

@@ -75,6 +75,19 @@ pub struct VmView {
     /// The operation that is open on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OpenOp>,
+    /// What of it could not be removed when that was last tried. It is tried again until it is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftOver>,
+}
+
+/// A part of a VM that could not be removed from the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct LeftOver {
+    /// Which part.
+    pub part: String,
+    /// Why it is still there.
+    pub why: String,
 }
 
 /// The open operation of a VM.

@@ -47,6 +47,9 @@ fn render(vm: &VmView, now_ms: u64, style: Style) -> String {
     if let Some(open) = &vm.operation {
         facts.add("under way", format!("{} ({})", open.verb, open.op));
     }
+    for left in &vm.left {
+        facts.add("left over", format!("{}: {}", left.part, left.why));
+    }
     facts.add("id", vm.id);
     facts.add("image", format!("{} ({})", vm.spec.image, vm.spec.image_digest.short()));
     facts.add("kernel", format!("{} ({})", vm.spec.kernel, vm.spec.kernel_digest.short()));
@@ -108,7 +111,7 @@ pub(super) mod tests {
     use super::*;
     use banger_model::{
         ByteSize, Digest, OpId, VmId,
-        api::vm::{OpenOp, RunningVm},
+        api::vm::{LeftOver, OpenOp, RunningVm},
         spec::{DiskLimits, NetMode, VmSpec, VmmChoice, VmmKind},
         vm::{Status, Verb},
     };
@@ -146,12 +149,23 @@ pub(super) mod tests {
             }),
             last_end: Some(BootEnd { at_ms: 1_700_000_090_000, boot: 1, reason: EndReason::PoweredOff }),
             operation: Some(OpenOp { op: OpId::from_entropy([3; 16]), verb: Verb::Stop }),
+            left: Vec::new(),
         }
     }
 
     #[test]
     fn a_vm_that_runs() {
         insta::assert_snapshot!(render(&sample(), 1_700_000_200_000, Style::PLAIN));
+    }
+
+    #[test]
+    fn what_could_not_be_removed_is_named() {
+        let mut vm = sample();
+        (vm.status, vm.operation) = (Status::Degraded, None);
+        vm.left = vec![LeftOver { part: "socket folder".into(), why: "Device or resource busy".into() }];
+        let shown = render(&vm, 1_700_000_200_000, Style::PLAIN);
+        let line = shown.lines().find(|line| line.starts_with("left over")).unwrap();
+        assert!(line.ends_with("socket folder: Device or resource busy"), "{line}");
     }
 
     #[test]
