@@ -1,6 +1,7 @@
 //! The life of VMs: create, start, stop, restart, kill, delete; and how they are listed and shown.
 
 use banger_e2e::{Sandbox, processes, sandbox::entries, surroundings::vmm, terminal::Terminal};
+use rustix::process::Signal;
 
 #[test]
 fn from_create_to_delete() {
@@ -35,6 +36,23 @@ fn kill_ends_it_at_once_and_says_so() {
     assert_eq!(vm.show()["last_end"]["reason"]["why"], "killed");
     vm.does("start");
     vm.exec("true").run().ok();
+}
+
+#[test]
+fn a_vmm_that_stands_still_is_ended_all_the_same() {
+    let sandbox = Sandbox::new();
+    let vm = sandbox.vm("box");
+    let pid = vm.vmm_pid();
+    processes::signal(pid, Signal::STOP);
+    let stop = sandbox.banger("vm stop box").start();
+    vm.becomes("stopping");
+    // Nobody answers, so it waits; who does not want to wait interrupts it, and it goes on as a kill.
+    processes::signal(stop.pid(), Signal::INT);
+    stop.wait();
+    vm.becomes("stopped");
+    assert_eq!(vm.show()["last_end"]["reason"]["why"], "killed");
+    assert!(!processes::is_alive(pid));
+    sandbox.assert_nothing_runs();
 }
 
 #[test]
