@@ -14,12 +14,13 @@ struct Wall {
 /// What brings a runtime, a server or a database.
 const STATEFUL: [&str; 5] = ["tokio", "hyper", "axum", "rusqlite", "ureq"];
 
-const WALLS: [Wall; 9] = [
+const WALLS: [Wall; 10] = [
     Wall {
         package: "banger-model",
         may_name: &[],
         never: &["tokio", "hyper", "axum", "rusqlite", "ureq", "rustix", "libc"],
     },
+    Wall { package: "banger-damage", may_name: &[], never: &STATEFUL },
     Wall { package: "banger-image", may_name: &["banger-model"], never: &["tokio", "hyper", "axum", "rusqlite"] },
     Wall { package: "banger-vmm", may_name: &["banger-model"], never: &["axum", "rusqlite", "ureq", "mkext4", "tar"] },
     Wall { package: "banger-usernet", may_name: &["banger-model"], never: &STATEFUL },
