@@ -13,6 +13,8 @@
 mod decode;
 mod error;
 pub mod flatten;
+#[cfg(test)]
+mod hostile;
 mod pipe;
 mod stages;
 pub mod tar;

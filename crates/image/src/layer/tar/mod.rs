@@ -6,6 +6,8 @@
 
 mod error;
 mod header;
+#[cfg(test)]
+mod hostile;
 mod pax;
 mod sparse;
 
@@ -289,7 +291,8 @@ impl<R: BufRead> Reader<R> {
 
     fn begin(&mut self, stored: u64) {
         self.stored = stored;
-        self.padding = stored.next_multiple_of(BLOCK as u64) - stored;
+        // A length that nothing can have ends with the input, long before its padding matters.
+        self.padding = stored.checked_next_multiple_of(BLOCK as u64).map_or(0, |padded| padded - stored);
         self.map = Map::default();
     }
 
