@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// The most files an archive may have. Real ones have three for each layer.
 const MAX_FILES: usize = 100_000;
+/// The most that is read for the list, in bytes: headers, and names too long for one. Contents are skipped, not read.
+const MAX_LIST: u64 = 64 << 20;
 /// The most links that one name may lead through.
 const MAX_LINKS: usize = 8;
 
@@ -95,7 +97,7 @@ enum ListError {
 
 fn list(tar: BufReader<&File>, length: u64, cancel: &Cancel) -> Result<HashMap<String, Entry>, ListError> {
     let broken = |source| ListError::Invalid(InvalidImage::Tar(source));
-    let mut archive = tar::Archive::new(tar);
+    let mut archive = tar::Archive::new(Listed { inner: tar, left: MAX_LIST });
     let mut found = HashMap::new();
     for entry in archive.entries_with_seek().map_err(broken)? {
         cancel.check().map_err(|_| ListError::Cancelled)?;
@@ -125,6 +127,26 @@ fn list(tar: BufReader<&File>, length: u64, cancel: &Cancel) -> Result<HashMap<S
         }
     }
     Ok(found)
+}
+
+/// What a list is read from. The library keeps names whole, however long they say they are, so there must be an end.
+struct Listed<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: io::Read> io::Read for Listed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other("its list has no end"))?;
+        Ok(read)
+    }
+}
+
+impl<R: io::Seek> io::Seek for Listed<R> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
+    }
 }
 
 /// `path`, seen from `base`, without `.` and `..`; `None` if it leads out or is not UTF-8.

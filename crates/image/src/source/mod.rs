@@ -16,6 +16,8 @@
 mod archive;
 mod docker_archive;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod invalid;
 mod layout;
 mod oci;
