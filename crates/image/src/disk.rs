@@ -23,7 +23,7 @@ pub enum DiskError {
         size: ByteSize,
     },
     /// The image's seed cannot be read.
-    #[error("cannot read the seed {}", path.display())]
+    #[error("cannot read the seed {}: pull or import its image again", path.display())]
     Seed {
         /// Its file.
         path: PathBuf,

@@ -17,5 +17,7 @@ pub mod progress;
 pub mod source;
 pub mod store;
 mod tool;
+#[cfg(test)]
+mod torn;
 
 pub use disk::DiskError;

@@ -156,7 +156,7 @@ fn image(error: &ImageError) -> ErrorCode {
 fn store(error: &StoreError) -> ErrorCode {
     match error {
         StoreError::Full { .. } => ErrorCode::NoRoom,
-        StoreError::Io { .. } => ErrorCode::HostUnfit,
+        StoreError::Io { .. } | StoreError::Torn { .. } => ErrorCode::HostUnfit,
     }
 }
 

@@ -28,8 +28,13 @@ pub(super) fn furnish(root: &Path) {
         init: None,
         config: ImageConfig { env: vec!["FROM=image".into(), "WHO=image".into()], ..ImageConfig::default() },
         warnings: Vec::new(),
+        lengths: Default::default(),
     };
     write(&store.image(&digest).join("manifest.json"), &serde_json::to_vec(&manifest).unwrap());
+    write(&store.image(&digest).join("image.ext4"), b"");
+    let home = serde_json::json!({ "mode": 0o700, "uid": 0, "gid": 0, "mtime": [0, 0], "dir": {} });
+    let seed = serde_json::json!({ "format": 1, "inodes": [home] });
+    write(&store.image(&digest).join("seed.json"), seed.to_string().as_bytes());
     let file = Digest::from_bytes(Sha256::digest(IMAGE).into()).hex();
     let name = serde_json::json!({ "name": IMAGE, "digest": digest });
     write(&store.image_names().join(format!("{file}.json")), name.to_string().as_bytes());

@@ -67,7 +67,7 @@ pub enum ImageError {
         source: Ext4Error,
     },
     /// The store's own record of an image is damaged.
-    #[error("the record {} is damaged; delete the image and pull it again", path.display())]
+    #[error("the record {} is damaged: pull or import its image again, or remove that file", path.display())]
     Record {
         /// The file.
         path: PathBuf,

@@ -7,7 +7,7 @@ use crate::ext4::{self, InodeId, Kind, Meta, Spool, Time, Tree, Volume};
 use crate::layer;
 use crate::progress::Progress;
 use crate::source::{self, Resolved};
-use crate::store::{Existing, Staging, Store, StoreError};
+use crate::store::{Existing, Lengths, Staging, Store, StoreError};
 use banger_model::wire::guest::label;
 use banger_model::{ByteSize, Digest, ImageRef};
 use std::fs;
@@ -29,7 +29,7 @@ pub fn pull(
 ) -> Result<Image, ImageError> {
     if !force {
         match store::get(store, name) {
-            Ok(image) if image.manifest.format == FORMAT => return Ok(image),
+            Ok(image) if is_here(store, &image.digest) => return Ok(image),
             // What is damaged or out of date is made again.
             _ => {}
         }
@@ -102,8 +102,10 @@ fn fetch(
     Ok(digest)
 }
 
+/// Whether the image is in the store, in the present form, and as far as can be told without reading all of it whole.
 fn is_here(store: &Store, digest: &Digest) -> bool {
-    store::files(store, digest).is_ok_and(|(manifest, _)| manifest.format == FORMAT)
+    store::files(store, digest)
+        .is_ok_and(|(manifest, files)| manifest.format == FORMAT && seed::Seed::open(&files.seed).is_ok())
 }
 
 /// Where root is at home. A folder is made if there is none, because a VM's work disk is mounted there.
@@ -145,6 +147,7 @@ fn describe(
         init: init::find(tree).map(str::to_owned),
         config: source.config().clone(),
         warnings,
+        lengths: Lengths::of(staging.path())?,
     };
     let path = staging.path().join(file::MANIFEST);
     fs::write(&path, store::to_json(&path, &manifest)?).map_err(StoreError::io("write", &path))?;

@@ -13,6 +13,10 @@ use std::path::Path;
 
 /// The version of the form.
 const FORMAT: u32 = 1;
+/// The longest name in a folder, in bytes: Linux's own limit.
+const MAX_NAME: usize = 255;
+/// The longest file, in bytes: what ext4 can address with blocks of 4 KiB.
+const MAX_FILE: u64 = (1 << 44) - (1 << 12);
 
 /// A tree, and the file that holds the contents of its files.
 #[derive(Debug)]
@@ -106,7 +110,7 @@ impl Seed {
     }
 }
 
-/// The tree; none if an index leads nowhere or to a folder above.
+/// The tree; none if an index leads nowhere or to a folder above, or something in it cannot be.
 fn tree(entries: Vec<Entry>) -> Option<Tree> {
     let mut kinds = Vec::with_capacity(entries.len());
     let mut metas = Vec::with_capacity(entries.len());
@@ -121,13 +125,13 @@ fn tree(entries: Vec<Entry>) -> Option<Tree> {
         let EntryKind::Dir(names) = &kinds[index] else { continue };
         let dir = made[index]?;
         for (name, child) in names {
-            let meta = metas.get(*child)?.clone();
+            let meta = metas.get(*child).filter(|_| is_name(name))?.clone();
             match (&kinds[*child], made[*child]) {
                 (EntryKind::Dir(_), Some(_)) => return None,
                 (EntryKind::Dir(_), None) if *child <= index => return None,
                 (_, Some(known)) => tree.link(dir, name.as_bytes(), known),
                 (kind, None) => {
-                    made[*child] = Some(tree.add(dir, name.as_bytes(), Inode { meta, kind: inode_kind(kind) }))
+                    made[*child] = Some(tree.add(dir, name.as_bytes(), Inode { meta, kind: inode_kind(kind)? }))
                 }
             }
         }
@@ -135,10 +139,19 @@ fn tree(entries: Vec<Entry>) -> Option<Tree> {
     Some(tree)
 }
 
-fn inode_kind(kind: &EntryKind) -> Kind {
-    match kind {
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && !name.contains(['/', '\0'])
+}
+
+fn inode_kind(kind: &EntryKind) -> Option<Kind> {
+    Some(match kind {
         EntryKind::Dir(_) => Kind::Dir(BTreeMap::new()),
         EntryKind::File(size, pieces) => {
+            let mut end = Some(0).filter(|_| *size <= MAX_FILE)?;
+            for (offset, length, at) in pieces {
+                at.checked_add(*length)?;
+                end = offset.checked_add(*length).filter(|next| *offset >= end && next <= size)?;
+            }
             let pieces = pieces.iter().map(|(offset, length, at)| Piece { offset: *offset, length: *length, at: *at });
             Kind::File(Content { size: *size, pieces: pieces.collect() })
         }
@@ -146,5 +159,5 @@ fn inode_kind(kind: &EntryKind) -> Kind {
         EntryKind::Char(major, minor) => Kind::Char { major: *major, minor: *minor },
         EntryKind::Block(major, minor) => Kind::Block { major: *major, minor: *minor },
         EntryKind::Fifo => Kind::Fifo,
-    }
+    })
 }

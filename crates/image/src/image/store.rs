@@ -11,9 +11,10 @@
 //! | `images/HEX/manifest.json` | facts |
 
 use super::ImageError;
-use crate::store::{Store, StoreError};
+use crate::store::{Lengths, Store, StoreError, atomic};
 use banger_model::api::image::ImageConfig;
 use banger_model::{ByteSize, Digest, ImageRef};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -47,6 +48,9 @@ pub struct Manifest {
     /// What did not go well but left it usable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// How long its files are.
+    #[serde(default, skip_serializing_if = "Lengths::is_empty")]
+    pub lengths: Lengths,
 }
 
 /// An image of the store.
@@ -90,8 +94,8 @@ pub fn get(store: &Store, name: &ImageRef) -> Result<Image, ImageError> {
 /// # Errors
 /// When the folder of names cannot be read.
 pub fn list(store: &Store) -> Result<Vec<Image>, ImageError> {
-    let names = names(store)?;
-    let mut images: Vec<Image> = names.into_iter().filter_map(|record| describe(store, record).ok()).collect();
+    let names = name_files(store)?.into_iter().filter_map(|path| read_json(&path).ok());
+    let mut images: Vec<Image> = names.filter_map(|record| describe(store, record).ok()).collect();
     images.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(images)
 }
@@ -99,15 +103,16 @@ pub fn list(store: &Store) -> Result<Vec<Image>, ImageError> {
 /// The files of the image with that digest, whatever its names: how a VM finds the image it was made with.
 ///
 /// # Errors
-/// When there is no such image, or its manifest cannot be read.
+/// When there is no such image, its manifest cannot be read, or a file of it was cut off.
 pub fn files(store: &Store, digest: &Digest) -> Result<(Manifest, ImageFiles), ImageError> {
     let folder = store.image(digest);
-    let manifest = match read_json(&folder.join(file::MANIFEST)) {
+    let manifest: Manifest = match read_json(&folder.join(file::MANIFEST)) {
         Err(ImageError::Store(StoreError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
             return Err(ImageError::Gone { digest: *digest });
         }
         read => read?,
     };
+    manifest.lengths.check(&folder)?;
     Ok((manifest, ImageFiles { root: folder.join(file::ROOT), seed: folder.join(file::SEED) }))
 }
 
@@ -124,9 +129,10 @@ pub fn delete(store: &Store, name: &ImageRef, needed: impl Fn(&Digest) -> bool) 
         Err(ImageError::Record { .. }) => None,
         Err(error) => return Err(error),
     };
-    fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+    atomic::remove(&path).map_err(StoreError::io("remove", &path))?;
     let Some(digest) = digest else { return Ok(false) };
-    if needed(&digest) || names(store)?.iter().any(|other| other.digest == digest) {
+    // A name that cannot be read may be this image's.
+    if needed(&digest) || names(store).map_or(true, |names| names.iter().any(|other| other.digest == digest)) {
         return Ok(false);
     }
     remove(store, &digest)
@@ -136,7 +142,7 @@ pub fn delete(store: &Store, name: &ImageRef, needed: impl Fn(&Digest) -> bool) 
 /// leaves the old one behind. Says which are gone. Nobody may be pulling meanwhile: an image is there before its name is.
 ///
 /// # Errors
-/// When something cannot be read or removed.
+/// When something cannot be removed, or a name cannot be read: it may be that of any image, so none is removed then.
 pub fn prune(store: &Store, needed: impl Fn(&Digest) -> bool) -> Result<Vec<Digest>, ImageError> {
     let named: BTreeSet<Digest> = names(store)?.into_iter().map(|record| record.digest).collect();
     let folder = store.images();
@@ -155,7 +161,7 @@ pub fn prune(store: &Store, needed: impl Fn(&Digest) -> bool) -> Result<Vec<Dige
 fn remove(store: &Store, digest: &Digest) -> Result<bool, ImageError> {
     let folder = store.image(digest);
     let staging = store.stage()?;
-    match fs::rename(&folder, staging.path().join("gone")) {
+    match atomic::take_away(&folder, &staging.path().join("gone")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         result => Ok(result.map(|()| true).map_err(StoreError::io("remove", &folder))?),
     }
@@ -180,15 +186,26 @@ fn name_path(store: &Store, name: &ImageRef) -> PathBuf {
     store.image_names().join(format!("{}.json", digest.hex()))
 }
 
+/// All names, or why one of them cannot be told.
 fn names(store: &Store) -> Result<Vec<Name>, ImageError> {
+    name_files(store)?.iter().map(|path| read_json(path)).collect()
+}
+
+fn name_files(store: &Store) -> Result<Vec<PathBuf>, ImageError> {
     let folder = store.image_names();
-    let entries = fs::read_dir(&folder).map_err(StoreError::io("read the folder", &folder))?;
-    Ok(entries.filter_map(|entry| read_json(&entry.ok()?.path()).ok()).collect())
+    let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(StoreError::io("read the folder", &folder))?;
+    Ok(entries.into_iter().map(|entry| entry.path()).collect())
 }
 
 fn read_name(store: &Store, name: &ImageRef) -> Result<Option<Name>, ImageError> {
-    match read_json(&name_path(store, name)) {
-        Ok(found) => Ok(Some(found)),
+    let path = name_path(store, name);
+    match read_json::<Name>(&path) {
+        Ok(found) if found.name.to_string() == name.to_string() => Ok(Some(found)),
+        Ok(found) => {
+            let source = serde_json::Error::custom(format_args!("it is the record of {}", found.name));
+            Err(ImageError::Record { path, source })
+        }
         Err(ImageError::Store(StoreError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -13,7 +13,7 @@ use banger_model::Digest;
 use cpio::Archive;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The version of the content. Part of every initramfs' digest.
@@ -71,24 +71,46 @@ pub fn ensure(store: &Store, kernel: &Digest, agent: &Path) -> Result<PathBuf, I
     hash.update(kernel.as_bytes());
     hash.update(&program);
     let path = store.initramfs(&Digest::from_bytes(hash.finalize().into()));
-    if path.exists() {
-        return Ok(path);
-    }
     if !is_static(&program) {
         return Err(InitramfsError::NotStatic { path: agent.to_owned() });
     }
-    let staging = store.stage()?;
-    let made = staging.path().join("initramfs");
     let modules = store.kernel(kernel).join(file::BOOT_MODULES);
     let mut modules = File::open(&modules).map_err(StoreError::io("read", &modules))?;
+    let first = agent_archive(Vec::new(), &program).map_err(StoreError::io("write", &path))?;
+    if is_made_of(&path, &first, &modules) {
+        return Ok(path);
+    }
+    let staging = store.stage()?;
+    let made = staging.path().join("initramfs");
     let mut write = || -> io::Result<()> {
-        let mut out = agent_archive(BufWriter::new(File::create_new(&made)?), &program)?;
+        let mut out = File::create_new(&made)?;
+        out.write_all(&first)?;
+        modules.rewind()?;
         io::copy(&mut modules, &mut out)?;
-        out.flush()
+        Ok(())
     };
     write().map_err(StoreError::io("write", &path))?;
     atomic::rename_over(&made, &path).map_err(StoreError::io("write", &path))?;
     Ok(path)
+}
+
+/// Whether the file at `path` is the archive `first` with `modules` behind it, byte for byte.
+/// One that is not was damaged, and is made again: a guest that cannot boot says nothing of why.
+fn is_made_of(path: &Path, first: &[u8], modules: &File) -> bool {
+    let same = || -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() != first.len() as u64 + modules.metadata()?.len() {
+            return Ok(false);
+        }
+        let mut head = vec![0; first.len()];
+        file.read_exact(&mut head)?;
+        let (mut rest, mut expected) = (Vec::new(), Vec::new());
+        file.read_to_end(&mut rest)?;
+        let mut modules = modules;
+        modules.read_to_end(&mut expected)?;
+        Ok(head == first && rest == expected)
+    };
+    same().unwrap_or(false)
 }
 
 /// Writes the part that has the agent.

@@ -10,7 +10,7 @@ use super::store::{FORMAT, Manifest, file};
 use super::{InvalidKernel, KernelError, vmlinux};
 use crate::cancel::Cancel;
 use crate::initramfs;
-use crate::store::{Existing, Staging, Store, StoreError};
+use crate::store::{Existing, Lengths, Staging, Store, StoreError};
 use banger_model::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -112,12 +112,15 @@ impl<'a> Assembly<'a> {
             pvh: core.pvh,
             modules: spooled.set.modules().len(),
             boot_modules,
+            lengths: Lengths::of(staging.path())?,
         };
         let path = staging.path().join(file::MANIFEST);
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|source| KernelError::Record { path: path.clone(), source })?;
         std::fs::write(&path, text).map_err(StoreError::io("write", &path))?;
-        staging.place(&store.kernel(&digest), Existing::Keep)?;
+        // One that is there is equal, or was damaged.
+        let existing = if super::files(store, &digest).is_ok() { Existing::Keep } else { Existing::Replace };
+        staging.place(&store.kernel(&digest), existing)?;
         Ok(digest)
     }
 

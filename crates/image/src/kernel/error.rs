@@ -66,7 +66,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The store's own record of a kernel is damaged.
-    #[error("the record {} is damaged; delete the kernel and fetch it again", path.display())]
+    #[error("the record {} is damaged: pull or import its kernel again, or remove that file", path.display())]
     Record {
         /// The file.
         path: PathBuf,

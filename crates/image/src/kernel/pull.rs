@@ -150,7 +150,8 @@ pub fn import(
     match store::get(store, name) {
         Ok(here) if here.digest == digest => return Ok(here),
         Ok(_) => return Err(KernelError::NameTaken { name: name.clone() }),
-        Err(KernelError::NotFound { .. }) => {}
+        // A name without a kernel, or a record that cannot be read, is as good as none.
+        Err(KernelError::NotFound { .. } | KernelError::Record { .. }) => {}
         Err(error) => return Err(error),
     }
     let origin = Origin::Import { kernel: kernel.to_owned(), modules: modules.map(Path::to_owned) };

@@ -13,7 +13,7 @@
 //! | `kernels/HEX/manifest.json` | facts |
 
 use super::KernelError;
-use crate::store::{Store, StoreError};
+use crate::store::{Lengths, Store, StoreError, atomic};
 use banger_model::{ByteSize, Digest, KernelRef};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
@@ -47,6 +47,9 @@ pub struct Manifest {
     pub modules: usize,
     /// Those that are loaded from the initramfs, in this order.
     pub boot_modules: Vec<String>,
+    /// How long its files are.
+    #[serde(default, skip_serializing_if = "Lengths::is_empty")]
+    pub lengths: Lengths,
 }
 
 /// Where a kernel came from.
@@ -144,10 +147,11 @@ pub fn list(store: &Store) -> Result<Vec<Kernel>, KernelError> {
 /// The files of the kernel with that digest, whatever its names: how a VM finds the kernel it was made with.
 ///
 /// # Errors
-/// When there is no such kernel, or its manifest cannot be read.
+/// When there is no such kernel, its manifest cannot be read, or a file of it was cut off.
 pub fn files(store: &Store, digest: &Digest) -> Result<(Manifest, KernelFiles), KernelError> {
     let folder = store.kernel(digest);
     let manifest: Manifest = read_json(&folder.join(file::MANIFEST))?;
+    manifest.lengths.check(&folder)?;
     let files = KernelFiles {
         elf: folder.join(file::ELF),
         boot_image: manifest.boot_image.then(|| folder.join(file::BOOT_IMAGE)),
@@ -169,9 +173,10 @@ pub fn delete(store: &Store, name: &KernelRef, needed: impl Fn(&Digest) -> bool)
         Err(KernelError::Record { .. }) => None,
         Err(error) => return Err(error),
     };
-    fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+    atomic::remove(&path).map_err(StoreError::io("remove", &path))?;
     let Some(digest) = digest else { return Ok(false) };
-    if needed(&digest) || list(store)?.iter().any(|kernel| kernel.digest == digest) {
+    // A name that cannot be read may be this kernel's.
+    if needed(&digest) || digests(store).map_or(true, |named| named.contains(&digest)) {
         return Ok(false);
     }
     remove(store, &digest)?;
@@ -182,7 +187,7 @@ pub fn delete(store: &Store, name: &KernelRef, needed: impl Fn(&Digest) -> bool)
 fn remove(store: &Store, digest: &Digest) -> Result<(), KernelError> {
     let folder = store.kernel(digest);
     let staging = store.stage()?;
-    match fs::rename(&folder, staging.path().join("gone")) {
+    match atomic::take_away(&folder, &staging.path().join("gone")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => Ok(result.map_err(StoreError::io("remove", &folder))?),
     }
@@ -198,6 +203,14 @@ pub(super) fn set_name(store: &Store, name: &KernelRef, digest: Digest, origin: 
         serde_json::to_vec_pretty(&record).map_err(|source| KernelError::Record { path: path.clone(), source })?;
     store.write_file(&path, &text)?;
     describe(store, name.clone(), record)
+}
+
+/// What all names mean, or why one of them cannot be told.
+fn digests(store: &Store) -> Result<Vec<Digest>, KernelError> {
+    let folder = store.kernel_names();
+    let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(StoreError::io("read the folder", &folder))?;
+    entries.into_iter().map(|entry| read_json(&entry.path()).map(|name: Name| name.digest)).collect()
 }
 
 fn name_path(store: &Store, name: &KernelRef) -> PathBuf {

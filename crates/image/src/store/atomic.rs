@@ -34,6 +34,24 @@ pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
     sync_dir(&parent(to))
 }
 
+/// Takes a file's name away, for good: it does not come back after a power loss.
+///
+/// # Errors
+/// As the system calls.
+pub fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    sync_dir(&parent(path))
+}
+
+/// Moves an entry to another name on the same file system, for good, however torn it is.
+///
+/// # Errors
+/// As the system calls.
+pub fn take_away(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    sync_dir(&parent(from))
+}
+
 /// As [`rename_over`], for a folder whose files are synced already, and only if nothing has the name yet.
 ///
 /// # Errors

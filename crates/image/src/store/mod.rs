@@ -14,8 +14,10 @@
 //! made in `staging/` and renamed into place. Nothing here knows what is inside an image or a kernel.
 
 pub mod atomic;
+mod lengths;
 mod staging;
 
+pub use lengths::Lengths;
 pub use staging::{Existing, Placed, Staging};
 
 use banger_model::Digest;
@@ -56,6 +58,19 @@ pub enum StoreError {
     Full {
         /// What was being written.
         path: PathBuf,
+    },
+    /// A file is not as long as it was made.
+    #[error(
+        "{} is damaged: it should have {expected} bytes and has {found}; pull or import what it belongs to again",
+        path.display()
+    )]
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// In bytes, as its manifest says.
+        expected: u64,
+        /// In bytes; none for a file that is not there.
+        found: u64,
     },
 }
 
