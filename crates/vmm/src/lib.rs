@@ -32,6 +32,8 @@ pub mod scan;
 mod socket;
 mod spawn;
 pub mod stats;
+#[cfg(test)]
+mod torn;
 pub mod trim;
 pub mod tsc;
 

@@ -101,7 +101,7 @@ impl Record for CompanionRecord {
 pub enum RecordError {
     #[error("cannot {action} the process record {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("the process record {} does not parse", path.display())]
+    #[error("the process record {} is damaged: stopping its VM ends what runs and removes it", path.display())]
     Parse { path: PathBuf, source: serde_json::Error },
     #[error("cannot read the identity of process {pid}")]
     Process { pid: i32, source: io::Error },
@@ -129,12 +129,18 @@ impl Identity {
     }
 }
 
-/// A file's new content, so that a reader sees the old or the new.
+/// A file's new content, so that a reader sees the old or the new; nothing else is left when it cannot be written.
+///
+/// For what says nothing beyond the host's present boot, as all that this crate keeps: it is not synced, because after a
+/// power loss it is about another boot, torn or not. What a killed process leaves beside it is swept by the daemon.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    std::fs::write(&beside, content)?;
-    std::fs::rename(&beside, path)
+    let written = std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _not_there = std::fs::remove_file(&beside);
+    }
+    written
 }
 
 /// The host's present boot.

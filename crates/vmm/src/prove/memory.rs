@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the outcome for an engine is kept, and what it holds for.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     path: PathBuf,
     /// None when that cannot be told now; then nothing is remembered.
     about: Option<About>,
@@ -68,18 +68,18 @@ struct Kept {
 }
 
 impl Memory {
-    pub(super) fn of(engine: Engine, binary: &Binary, setup: &ProofSetup) -> Self {
+    pub(crate) fn of(engine: Engine, binary: &Binary, setup: &ProofSetup) -> Self {
         Self { path: setup.memory_dir.join(file_name(engine.kind())), about: About::of(engine, &binary.path, setup) }
     }
 
     /// The verdict, if it still holds.
-    pub(super) fn recall(&self) -> Option<Verdict> {
+    pub(crate) fn recall(&self) -> Option<Verdict> {
         let kept: Kept = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
         (Some(kept.about) == self.about).then_some(kept.verdict)
     }
 
     /// Remembers the verdict. What keeps it from that costs the next start a trial, and is logged.
-    pub(super) fn keep(&self, verdict: &Verdict) {
+    pub(crate) fn keep(&self, verdict: &Verdict) {
         let Some(about) = self.about.clone() else { return };
         let kept = Kept { about, verdict: verdict.clone() };
         let written = serde_json::to_vec(&kept).map_err(io::Error::from).and_then(|json| {

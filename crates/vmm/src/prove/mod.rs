@@ -9,7 +9,7 @@
 
 mod absent;
 mod device;
-mod memory;
+pub(crate) mod memory;
 mod trial;
 
 use crate::binary::Binary;

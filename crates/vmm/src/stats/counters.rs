@@ -98,7 +98,7 @@ impl Total {
 }
 
 /// Adds up what the file holds since the last time, and lets go of it. Blocks.
-pub(super) fn add_up(metrics: &Path, total: &Path, process: &Identity) -> io::Result<Total> {
+pub(crate) fn add_up(metrics: &Path, total: &Path, process: &Identity) -> io::Result<Total> {
     // Two at a time could each let go of what the other has not counted.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
