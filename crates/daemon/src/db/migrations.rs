@@ -29,13 +29,24 @@ const STEPS: [&str; 2] = [
 ",
 ];
 
+/// The version that this program makes.
+pub(super) const KNOWN: u32 = 2;
+const _: () = assert!(STEPS.len() == KNOWN as usize);
+
+/// How many steps the database has had.
+pub(super) fn version(connection: &Connection) -> Result<u32, DbError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// Refuses what a later program has made.
+pub(super) fn refuse_newer(found: u32) -> Result<(), DbError> {
+    if found > KNOWN { Err(DbError::Newer { found, known: KNOWN }) } else { Ok(()) }
+}
+
 /// Takes every step that the database has not had, each in a transaction of its own.
 pub(super) fn run(connection: &mut Connection) -> Result<(), DbError> {
-    let known = u32::try_from(STEPS.len()).unwrap_or(u32::MAX);
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > known {
-        return Err(DbError::Newer { found, known });
-    }
+    let found = version(connection)?;
+    refuse_newer(found)?;
     for (version, step) in (1u32..).zip(STEPS).skip(found as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;

@@ -5,10 +5,15 @@
 //!
 //! Room for the next transactions is taken at the start ([`reserve`]): on a disk that is full, VMs can still be deleted.
 //!
+//! A database that is damaged is refused, and not touched ([`examine`]).
+//!
 //! Every call is a short transaction on one connection. Nothing here knows what the host looks like.
 
+mod examine;
 mod migrations;
 mod operations;
+#[cfg(test)]
+mod torn;
 mod vms;
 
 pub(crate) use operations::OperationRow;
@@ -25,6 +30,20 @@ use std::{
 pub(crate) enum DbError {
     #[error("the database")]
     Sqlite(#[from] rusqlite::Error),
+    #[error(
+        "it is damaged: put a copy of it in its place, or move its whole folder away to begin without VMs; nothing was \
+         changed, and VMs that run go on"
+    )]
+    Damaged(#[source] Box<Self>),
+    #[error(
+        "it is empty or gone, but the disks of {vms} VMs are beside it: put a copy of it in its place, or move its whole \
+         folder away to begin without them; nothing was changed, and VMs that run go on"
+    )]
+    Lost { vms: usize },
+    #[error("its own check says: {found}")]
+    Check { found: String },
+    #[error("cannot look at it")]
+    Look(#[source] std::io::Error),
     #[error("the database was written by a newer banger (schema {found}, this one knows {known})")]
     Newer { found: u32, known: u32 },
     #[error("the database holds a record of {what} that does not parse")]
@@ -48,9 +67,9 @@ pub(crate) struct Db {
 }
 
 impl Db {
-    /// Opens, and brings the schema up to date.
-    pub(crate) fn open(path: &Path) -> Result<Self, DbError> {
-        Self::prepare(Connection::open(path)?)
+    /// Opens, and brings the schema up to date. `vms` is how many VMs have left a folder on the host.
+    pub(crate) fn open(path: &Path, vms: usize) -> Result<Self, DbError> {
+        Self::prepare(examine::open(path, vms)?)
     }
 
     fn prepare(mut connection: Connection) -> Result<Self, DbError> {

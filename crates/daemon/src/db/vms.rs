@@ -7,7 +7,7 @@ use banger_model::{
     spec::{Accel, VmSpec, VmmKind},
     vm::Target,
 };
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A VM on record, with the operation that is open on it.
@@ -129,16 +129,7 @@ pub(crate) enum Intent {
 impl Db {
     /// All VMs, sorted by name.
     pub(crate) async fn vms(&self) -> Result<Vec<VmRow>, DbError> {
-        self.run(|tx| {
-            let mut statement = tx.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
-            let mut rows = statement.query([])?;
-            let mut vms = Vec::new();
-            while let Some(row) = rows.next()? {
-                vms.push(read(row)?);
-            }
-            Ok(vms)
-        })
-        .await
+        self.run(|tx| all(tx)).await
     }
 
     /// The VM of that name.
@@ -257,13 +248,24 @@ impl Db {
     }
 }
 
+/// All VMs, sorted by name.
+pub(super) fn all(connection: &Connection) -> Result<Vec<VmRow>, DbError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
+    let mut rows = statement.query([])?;
+    let mut vms = Vec::new();
+    while let Some(row) = rows.next()? {
+        vms.push(read(row)?);
+    }
+    Ok(vms)
+}
+
 fn one(tx: &Transaction<'_>, column: &str, value: &str) -> Result<Option<VmRow>, DbError> {
     let mut statement = tx.prepare_cached(&format!("{SELECT} WHERE {column} = ?1"))?;
     statement.query_row([value], |row| Ok(read(row))).optional()?.transpose()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::db::in_memory;
     use banger_model::{

@@ -14,7 +14,7 @@ pub(crate) use instance::InstanceError;
 pub(crate) use run::run;
 pub(crate) use start::start;
 
-use crate::db::DbError;
+use crate::{db::DbError, host::HostError};
 use banger_model::paths::{NoHome, PathFacts, Paths};
 use std::{io, path::PathBuf};
 
@@ -31,6 +31,8 @@ pub(crate) enum StartError {
     Log { path: PathBuf, source: io::Error },
     #[error("cannot open the database {}", path.display())]
     Db { path: PathBuf, source: DbError },
+    #[error("cannot tell which VMs are on this host")]
+    Vms { source: HostError },
     #[error(transparent)]
     Store(#[from] banger_image::store::StoreError),
     #[error("cannot listen on {}", path.display())]

@@ -2,8 +2,16 @@
 
 use super::{StartError, folders, instance, log, paths, socket::ApiSocket};
 use crate::{
-    App, app::Parts, boot_files::BootFiles, config::ConfigFile, db::Db, host::real::RealHost, host_facts::HostFacts,
-    memory, prepare::Prepare, reconcile,
+    App,
+    app::Parts,
+    boot_files::BootFiles,
+    config::ConfigFile,
+    db::Db,
+    host::{self, real::RealHost},
+    host_facts::HostFacts,
+    memory,
+    prepare::Prepare,
+    reconcile,
 };
 use banger_image::store::Store;
 use banger_model::paths::Paths;
@@ -103,8 +111,13 @@ fn assemble(paths: Paths) -> Result<Arc<App>, StartError> {
     let beside = |name: &str| program.parent().map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
     let config = ConfigFile::new(paths.config.clone());
     let database = paths.state.join("banger.db");
-    let db = Db::open(&database).map_err(|source| StartError::Db { path: database, source })?;
+    let vms = host::real::vms_with_folders(&paths).map_err(|source| StartError::Vms { source })?;
+    let db = Db::open(&database, vms).map_err(|source| StartError::Db { path: database, source })?;
     let store = Store::open(paths.data.clone())?;
+    match host::real::sweep_unfinished(&paths) {
+        0 => {}
+        count => tracing::info!(count, "files that a daemon before left half written were removed"),
+    }
     let boot_files = BootFiles::new(store, beside("banger-agent"));
     let host = RealHost::new(&paths, boot_files.clone(), config.clone(), beside("banger-usernet"));
     let prepare = Prepare::new(boot_files, config);

@@ -58,7 +58,7 @@ impl Bench {
             config: root.join("config.toml"),
         };
         std::fs::create_dir_all(&paths.state).unwrap();
-        let db = Db::open(&paths.state.join("db")).unwrap().in_world(Arc::clone(&self.world));
+        let db = Db::open(&paths.state.join("db"), 0).unwrap().in_world(Arc::clone(&self.world));
         let config = ConfigFile::new(paths.config.clone());
         let files = BootFiles::new(banger_image::store::Store::open(paths.data.clone()).unwrap(), store::agent(root));
         let host = Arc::new(FakeHost::new(Arc::clone(&self.world), db.clone()));

@@ -15,7 +15,10 @@ mod room;
 mod sessions;
 mod stats;
 mod trim;
+mod unfinished;
 mod usernet;
+
+pub(crate) use unfinished::{sweep_unfinished, vms_with_folders};
 
 use super::{BootError, Change, ChooseError, Host, HostError, Inventory, NoUserNet, Present};
 use super::{Usage, UsageError};
