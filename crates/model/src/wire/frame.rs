@@ -297,5 +297,58 @@ mod tests {
             decoder.feed(&bytes);
             while let Ok(Some(_)) = decoder.next_frame() {}
         }
+
+        #[test]
+        fn any_body_round_trips(channel: u32, which in 0_u8..3, data in prop::collection::vec(any::<u8>(), 0..MAX_DATA), credit: u32) {
+            let stream = Stream::from_byte(which).expect("one of three");
+            for body in [Body::Data(stream, data.clone().into()), Body::Eof(stream), Body::Credit(stream, credit)] {
+                let frame = Frame { channel, body };
+                let mut decoder = Decoder::default();
+                decoder.feed(&frame.to_bytes().expect("it is short enough"));
+                prop_assert_eq!(decoder.next_frame().expect("what we encoded"), Some(frame));
+                prop_assert!(decoder.into_rest().is_empty());
+            }
+        }
+
+        /// What is changed on the way is another frame or an error, and a decoder that is asked for every frame holds no more
+        /// than one.
+        #[test]
+        fn changed_frames_never_panic_and_are_not_hoarded(
+            changes in prop::collection::vec((any::<usize>(), any::<u8>()), 0..6), piece in 1_usize..64,
+        ) {
+            let mut bytes = BytesMut::new();
+            for frame in samples() {
+                frame.encode(&mut bytes).expect("samples are small");
+            }
+            let length = bytes.len();
+            for (at, byte) in changes {
+                bytes[at % length] = byte;
+            }
+            let mut decoder = Decoder::default();
+            'stream: for chunk in bytes.chunks(piece) {
+                decoder.feed(chunk);
+                loop {
+                    match decoder.next_frame() {
+                        Ok(Some(frame)) => prop_assert!(!matches!(frame.body, Body::Data(_, data) if data.len() > MAX_PAYLOAD)),
+                        Ok(None) => break,
+                        Err(_) => break 'stream,
+                    }
+                }
+                prop_assert!(decoder.buffer.len() < HEADER_LEN + MAX_PAYLOAD);
+            }
+        }
+
+        /// Headers that announce anything, with whatever JSON behind them.
+        #[test]
+        fn any_header_with_any_json(kind: u8, announced in 0_u32..300, text in "[\\[\\]{}\",:a-z0-9 -]{0,200}", open in 0_usize..200) {
+            let text = format!("{}{text}", "[".repeat(open));
+            let mut bytes = announced.to_le_bytes().to_vec();
+            bytes.extend(7_u32.to_le_bytes());
+            bytes.push(kind % 12);
+            bytes.extend(text.as_bytes());
+            let mut decoder = Decoder::default();
+            decoder.feed(&bytes);
+            while let Ok(Some(_)) = decoder.next_frame() {}
+        }
     }
 }

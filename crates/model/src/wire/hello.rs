@@ -90,6 +90,26 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        /// Whatever comes, no more is kept than may begin a greeting; and one that was changed anywhere is not the one that
+        /// was sent.
+        #[test]
+        fn noise_is_not_hoarded_and_a_changed_greeting_is_another(
+            noise in prop::collection::vec(prop::sample::select(b"\0bngr><g\x01x".to_vec()), 0..600), piece in 1_usize..70,
+            at in 0..GREETING_LEN, change in 1_u8.., nonce: [u8; 16],
+        ) {
+            for mut hunt in [Hunt::for_host(), Hunt::for_guest()] {
+                for chunk in noise.chunks(piece) {
+                    let _any = hunt.feed(chunk);
+                    prop_assert!(hunt.window.len() < GREETING_LEN);
+                }
+            }
+            let sent = Greeting { version: VERSION, nonce };
+            let mut bytes = sent.to_guest();
+            bytes[at] ^= change;
+            prop_assert!(Hunt::for_host().feed(&bytes).is_none_or(|(greeting, _)| greeting != sent));
+            prop_assert_eq!(Hunt::for_guest().feed(&sent.to_guest()), None, "the host's own words are no answer");
+        }
+
         #[test]
         fn found_behind_any_noise_in_any_pieces(noise: Vec<u8>, rest in proptest::collection::vec(any::<u8>(), 0..8), piece in 1usize..40, nonce: [u8; 16]) {
             let sent = Greeting { version: VERSION, nonce };
