@@ -10,6 +10,8 @@ pub mod bzimage;
 mod catalog;
 pub mod deb;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod lz4;
 mod module_disk;
 pub mod modules;
