@@ -371,6 +371,31 @@ fn names_imports_and_deletion() {
     place.assert_empty();
 }
 
+#[test]
+fn an_image_stays_for_a_name_that_it_gets_while_its_last_one_is_deleted() {
+    const ROUNDS: usize = 20;
+    let place = Place::new();
+    let path = place.dir.path().join("root.tar");
+    fs::write(&path, Tar::default().file("a", b"1").end()).unwrap();
+    let source: ImageRef = format!("rootfs:{}", path.display()).parse().unwrap();
+    let come_and_go = |name: &str| {
+        let name: ImageRef = name.parse().unwrap();
+        for _ in 0..ROUNDS {
+            let options = PullOptions::default();
+            image::import(&place.store, &source, &name, &options, &NoProgress, &Cancel::new()).unwrap();
+            image::get(&place.store, &name).unwrap();
+            image::delete(&place.store, &name, |_| false).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for name in ["one", "two", "three"] {
+            scope.spawn(move || come_and_go(name));
+        }
+    });
+    println!("names that came and went: {}", 3 * ROUNDS);
+    place.assert_empty();
+}
+
 /// Cancels at a stage.
 struct CancelAt(&'static str, Cancel);
 

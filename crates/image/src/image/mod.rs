@@ -14,6 +14,6 @@ mod store;
 
 pub use crate::source::PullOptions;
 pub use error::ImageError;
-pub use pull::{import, pull};
+pub use pull::{import, is_here, pull};
 pub(crate) use seed::Seed;
 pub use store::{Image, ImageFiles, Manifest, delete, files, get, list, prune};

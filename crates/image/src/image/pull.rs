@@ -34,8 +34,13 @@ pub fn pull(
             _ => {}
         }
     }
-    let digest = fetch(store, name, options, progress, cancel)?;
-    store::set_name(store, name, digest)
+    loop {
+        let digest = fetch(store, name, options, progress, cancel)?;
+        // Nothing: it was found here, and went with the last of its other names. So it is made again.
+        if let Some(image) = store::set_name(store, name, digest)? {
+            return Ok(image);
+        }
+    }
 }
 
 /// Brings an image of this host's, a file or a folder, under a name of the user's into the store.
@@ -56,12 +61,17 @@ pub fn import(
     if matches!(name, ImageRef::Catalog(_)) {
         return Err(ImageError::Reserved { name: name.clone() });
     }
-    let digest = fetch(store, source, options, progress, cancel)?;
-    match store::get(store, name) {
-        Ok(here) if here.digest == digest => Ok(here),
-        Ok(_) => Err(ImageError::NameTaken { name: name.clone() }),
-        // A name without an image, or a record that cannot be read, is as good as none.
-        Err(_) => store::set_name(store, name, digest),
+    loop {
+        let digest = fetch(store, source, options, progress, cancel)?;
+        match store::get(store, name) {
+            Ok(here) if here.digest == digest => return Ok(here),
+            Ok(_) => return Err(ImageError::NameTaken { name: name.clone() }),
+            // A name without an image, or a record that cannot be read, is as good as none.
+            Err(_) => {}
+        }
+        if let Some(image) = store::set_name(store, name, digest)? {
+            return Ok(image);
+        }
     }
 }
 
@@ -103,7 +113,7 @@ fn fetch(
 }
 
 /// Whether the image is in the store, in the present form, and as far as can be told without reading all of it whole.
-fn is_here(store: &Store, digest: &Digest) -> bool {
+pub fn is_here(store: &Store, digest: &Digest) -> bool {
     store::files(store, digest)
         .is_ok_and(|(manifest, files)| manifest.format == FORMAT && seed::Seed::open(&files.seed).is_ok())
 }

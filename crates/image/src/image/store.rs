@@ -11,7 +11,7 @@
 //! | `images/HEX/manifest.json` | facts |
 
 use super::ImageError;
-use crate::store::{Lengths, Store, StoreError, atomic};
+use crate::store::{Lengths, Staging, Store, StoreError, atomic};
 use banger_model::api::image::ImageConfig;
 use banger_model::{ByteSize, Digest, ImageRef};
 use serde::de::Error as _;
@@ -122,6 +122,7 @@ pub fn files(store: &Store, digest: &Digest) -> Result<(Manifest, ImageFiles), I
 /// [`ImageError::NotFound`] if there is no such name; when something cannot be removed.
 pub fn delete(store: &Store, name: &ImageRef, needed: impl Fn(&Digest) -> bool) -> Result<bool, ImageError> {
     let path = name_path(store, name);
+    let naming = store.naming(&store.image_names())?;
     let digest = match read_name(store, name) {
         Ok(None) => return Err(ImageError::NotFound { name: name.clone() }),
         Ok(Some(record)) => Some(record.digest),
@@ -135,44 +136,61 @@ pub fn delete(store: &Store, name: &ImageRef, needed: impl Fn(&Digest) -> bool) 
     if needed(&digest) || names(store).map_or(true, |names| names.iter().any(|other| other.digest == digest)) {
         return Ok(false);
     }
-    remove(store, &digest)
+    let gone = take_away(store, &digest)?;
+    drop(naming);
+    Ok(gone.is_some())
 }
 
 /// Removes the images that have no name any more and that `needed` does not keep: a name that came to mean another image
-/// leaves the old one behind. Says which are gone. Nobody may be pulling meanwhile: an image is there before its name is.
+/// leaves the old one behind. Says which are gone. An image is there before its name is: a pull whose image goes in between
+/// makes it again, so better nobody is pulling meanwhile.
 ///
 /// # Errors
 /// When something cannot be removed, or a name cannot be read: it may be that of any image, so none is removed then.
 pub fn prune(store: &Store, needed: impl Fn(&Digest) -> bool) -> Result<Vec<Digest>, ImageError> {
+    let naming = store.naming(&store.image_names())?;
     let named: BTreeSet<Digest> = names(store)?.into_iter().map(|record| record.digest).collect();
+    drop(naming);
     let folder = store.images();
     let entries = fs::read_dir(&folder).map_err(StoreError::io("read the folder", &folder))?;
     let digests = entries.filter_map(|entry| format!("sha256:{}", entry.ok()?.file_name().to_str()?).parse().ok());
     let mut gone = Vec::new();
+    let has_name = |digest: &Digest| Ok::<_, ImageError>(names(store)?.iter().any(|record| record.digest == *digest));
     for digest in digests.filter(|digest| !named.contains(digest) && !needed(digest)) {
-        if remove(store, &digest)? {
-            gone.push(digest);
+        let naming = store.naming(&store.image_names())?;
+        // It may have got one since.
+        if has_name(&digest)? {
+            continue;
         }
+        let taken = take_away(store, &digest)?;
+        drop(naming);
+        gone.extend(taken.map(|_| digest));
     }
     Ok(gone)
 }
 
-/// Removes an image's folder so that nobody sees half of it: it loses its name first.
-fn remove(store: &Store, digest: &Digest) -> Result<bool, ImageError> {
+/// Takes an image's folder away whole, so that nobody sees half of it; it is removed with what this returns. The caller holds
+/// the names.
+fn take_away(store: &Store, digest: &Digest) -> Result<Option<Staging>, ImageError> {
     let folder = store.image(digest);
     let staging = store.stage()?;
     match atomic::take_away(&folder, &staging.path().join("gone")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        result => Ok(result.map(|()| true).map_err(StoreError::io("remove", &folder))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => Ok(result.map(|()| Some(staging)).map_err(StoreError::io("remove", &folder))?),
     }
 }
 
-/// Gives `name` to an image that is in the store.
-pub(super) fn set_name(store: &Store, name: &ImageRef, digest: Digest) -> Result<Image, ImageError> {
-    let record = Name { name: name.clone(), digest };
+/// Gives `name` to an image that is in the store. Nothing when it is not there any more: the last of its names was deleted
+/// after it was found there.
+pub(super) fn set_name(store: &Store, name: &ImageRef, digest: Digest) -> Result<Option<Image>, ImageError> {
+    let _naming = store.naming(&store.image_names())?;
+    let image = match describe(store, Name { name: name.clone(), digest }) {
+        Err(ImageError::Gone { .. }) => return Ok(None),
+        described => described?,
+    };
     let path = name_path(store, name);
-    store.write_file(&path, &to_json(&path, &record)?)?;
-    describe(store, record)
+    store.write_file(&path, &to_json(&path, &Name { name: name.clone(), digest })?)?;
+    Ok(Some(image))
 }
 
 /// The bytes of a record that is meant for `path`.

@@ -6,12 +6,12 @@
 use super::assemble::{Assembly, MAX_BOOT_IMAGE};
 use super::catalog::{Apt, Package};
 use super::deb::{self, DebError};
-use super::store::{self, FORMAT, Kernel, Origin};
+use super::store::{self, Kernel, Origin};
 use super::{CatalogError, InvalidKernel, KernelError, bzimage, vmlinux};
 use crate::cancel::Cancel;
 use crate::progress::Progress;
 use crate::store::{Store, StoreError};
-use banger_model::KernelRef;
+use banger_model::{Digest, KernelRef};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub fn pull(
     if !name.is_catalog() {
         return Err(KernelError::NotInCatalog { name: name.clone() });
     }
-    let here = store::get(store, name).ok().filter(|kernel| kernel.manifest.format == FORMAT);
+    let here = store::get(store, name).ok().filter(|kernel| kernel.manifest.is_current());
     let here = match here {
         Some(kernel) if !newest => return Ok(kernel),
         here => here,
@@ -53,17 +53,17 @@ pub fn pull(
     progress.stage("download the kernel package");
     let deb = apt.download(&package, progress).map_err(unavailable)?;
     progress.stage("unpack the kernel");
-    let digest = assemble_package(store, &package, &deb, cancel)?;
-    let Package { name: package, version, sha256, .. } = package;
-    store::set_name(store, name, digest, Origin::Debian { package, version, sha256 })
+    loop {
+        let digest = assemble_package(store, &package, &deb, cancel)?;
+        let Package { name: package, version, sha256, .. } = package.clone();
+        // Nothing: it was there already, and went with the last of its other names. So it is made again.
+        if let Some(kernel) = store::set_name(store, name, digest, Origin::Debian { package, version, sha256 })? {
+            return Ok(kernel);
+        }
+    }
 }
 
-fn assemble_package(
-    store: &Store,
-    package: &Package,
-    deb: &Path,
-    cancel: &Cancel,
-) -> Result<banger_model::Digest, KernelError> {
+fn assemble_package(store: &Store, package: &Package, deb: &Path, cancel: &Cancel) -> Result<Digest, KernelError> {
     let subject = format!("{} {}", package.name, package.version);
     let invalid = |source: InvalidKernel| KernelError::Invalid { subject: subject.clone(), source };
     let file = File::open(deb).map_err(|source| KernelError::Read { path: deb.to_owned(), source })?;
@@ -121,6 +121,29 @@ pub fn import(
     if name.is_catalog() {
         return Err(KernelError::Reserved { name: name.clone() });
     }
+    loop {
+        let digest = assemble_files(store, kernel, modules, progress, cancel)?;
+        match store::get(store, name) {
+            Ok(here) if here.digest == digest => return Ok(here),
+            Ok(_) => return Err(KernelError::NameTaken { name: name.clone() }),
+            // A name without a kernel, or a record that cannot be read, is as good as none.
+            Err(KernelError::NotFound { .. } | KernelError::Record { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let origin = Origin::Import { kernel: kernel.to_owned(), modules: modules.map(Path::to_owned) };
+        if let Some(kernel) = store::set_name(store, name, digest, origin)? {
+            return Ok(kernel);
+        }
+    }
+}
+
+fn assemble_files(
+    store: &Store,
+    kernel: &Path,
+    modules: Option<&Path>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Digest, KernelError> {
     let read = |source| KernelError::Read { path: kernel.to_owned(), source };
     let subject = kernel.display().to_string();
     let invalid = |source| KernelError::Invalid { subject: subject.clone(), source };
@@ -146,16 +169,7 @@ pub fn import(
         progress.stage("read the kernel's modules");
         import_modules(&mut assembly, folder)?;
     }
-    let digest = assembly.finish(store)?;
-    match store::get(store, name) {
-        Ok(here) if here.digest == digest => return Ok(here),
-        Ok(_) => return Err(KernelError::NameTaken { name: name.clone() }),
-        // A name without a kernel, or a record that cannot be read, is as good as none.
-        Err(KernelError::NotFound { .. } | KernelError::Record { .. }) => {}
-        Err(error) => return Err(error),
-    }
-    let origin = Origin::Import { kernel: kernel.to_owned(), modules: modules.map(Path::to_owned) };
-    store::set_name(store, name, digest, origin)
+    assembly.finish(store)
 }
 
 /// Opens a regular file; not a pipe that never ends, nor a device.

@@ -13,7 +13,7 @@
 //! | `kernels/HEX/manifest.json` | facts |
 
 use super::KernelError;
-use crate::store::{Lengths, Store, StoreError, atomic};
+use crate::store::{Lengths, Staging, Store, StoreError, atomic};
 use banger_model::{ByteSize, Digest, KernelRef};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
@@ -50,6 +50,13 @@ pub struct Manifest {
     /// How long its files are.
     #[serde(default, skip_serializing_if = "Lengths::is_empty")]
     pub lengths: Lengths,
+}
+
+impl Manifest {
+    /// Whether it is laid out as this program does it; if not, it is made anew when it is pulled.
+    pub fn is_current(&self) -> bool {
+        self.format == FORMAT
+    }
 }
 
 /// Where a kernel came from.
@@ -166,6 +173,7 @@ pub fn files(store: &Store, digest: &Digest) -> Result<(Manifest, KernelFiles), 
 /// [`KernelError::NotFound`] if there is no such name; when something cannot be removed.
 pub fn delete(store: &Store, name: &KernelRef, needed: impl Fn(&Digest) -> bool) -> Result<bool, KernelError> {
     let path = name_path(store, name);
+    let naming = store.naming(&store.kernel_names())?;
     let digest = match read_name(store, name) {
         Ok(None) => return Err(KernelError::NotFound { name: name.clone() }),
         Ok(Some(found)) => Some(found.digest),
@@ -179,22 +187,34 @@ pub fn delete(store: &Store, name: &KernelRef, needed: impl Fn(&Digest) -> bool)
     if needed(&digest) || digests(store).map_or(true, |named| named.contains(&digest)) {
         return Ok(false);
     }
-    remove(store, &digest)?;
+    let _gone = take_away(store, &digest)?;
+    drop(naming);
     Ok(true)
 }
 
-/// Removes a kernel's folder so that nobody sees half of it: it loses its name first.
-fn remove(store: &Store, digest: &Digest) -> Result<(), KernelError> {
+/// Takes a kernel's folder away whole, so that nobody sees half of it; it is removed with what this returns. The caller holds
+/// the names.
+fn take_away(store: &Store, digest: &Digest) -> Result<Staging, KernelError> {
     let folder = store.kernel(digest);
     let staging = store.stage()?;
     match atomic::take_away(&folder, &staging.path().join("gone")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => Ok(result.map_err(StoreError::io("remove", &folder))?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(staging),
+        result => Ok(result.map(|()| staging).map_err(StoreError::io("remove", &folder))?),
     }
 }
 
-/// Gives `name` to a kernel that is in the store.
-pub(super) fn set_name(store: &Store, name: &KernelRef, digest: Digest, origin: Origin) -> Result<Kernel, KernelError> {
+/// Gives `name` to a kernel that is in the store. Nothing when it is not there any more: the last of its names was deleted
+/// after it was found there.
+pub(super) fn set_name(
+    store: &Store,
+    name: &KernelRef,
+    digest: Digest,
+    origin: Origin,
+) -> Result<Option<Kernel>, KernelError> {
+    let _naming = store.naming(&store.kernel_names())?;
+    if !store.kernel(&digest).is_dir() {
+        return Ok(None);
+    }
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let created_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     let record = Name { digest, origin, created_ms };
@@ -202,7 +222,7 @@ pub(super) fn set_name(store: &Store, name: &KernelRef, digest: Digest, origin: 
     let text =
         serde_json::to_vec_pretty(&record).map_err(|source| KernelError::Record { path: path.clone(), source })?;
     store.write_file(&path, &text)?;
-    describe(store, name.clone(), record)
+    describe(store, name.clone(), record).map(Some)
 }
 
 /// What all names mean, or why one of them cannot be told.

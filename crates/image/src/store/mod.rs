@@ -21,6 +21,7 @@ pub use lengths::Lengths;
 pub use staging::{Existing, Placed, Staging};
 
 use banger_model::Digest;
+use rustix::fs::FlockOperation;
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
@@ -159,6 +160,12 @@ impl Store {
     /// When a left-over cannot be removed; the others are removed all the same.
     pub fn sweep_staging(&self) -> Result<usize, StoreError> {
         staging::sweep(&self.root.join(STAGING))
+    }
+
+    /// Held while a name is given, or taken away together with what it meant, so that nothing goes with its last name while
+    /// it gets another one. `names` is the folder of the names. Whoever has it has it for a moment.
+    pub(crate) fn naming(&self, names: &Path) -> Result<fs::File, StoreError> {
+        staging::locked(names, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", names))
     }
 
     /// Writes a small file of the store: a reader sees the old bytes, or the new, or no file, and so after a crash.

@@ -38,7 +38,7 @@ pub enum Placed {
     Kept,
 }
 
-fn locked(dir: &Path, operation: FlockOperation) -> io::Result<File> {
+pub(super) fn locked(dir: &Path, operation: FlockOperation) -> io::Result<File> {
     let file = File::open(dir)?;
     flock(&file, operation)?;
     Ok(file)
@@ -72,17 +72,23 @@ impl Staging {
         for entry in fs::read_dir(self.path())? {
             File::open(entry?.path())?.sync_all()?;
         }
-        match (atomic::rename_new(self.path(), dest), existing) {
-            (Err(e), Existing::Keep) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Placed::Kept),
-            (Err(e), Existing::Replace) if e.kind() == io::ErrorKind::AlreadyExists => {
-                // The old entry now has our name, and vanishes with us.
-                atomic::exchange(self.path(), dest)?;
-                return Ok(Placed::New);
+        loop {
+            match (atomic::rename_new(self.path(), dest), existing) {
+                (Err(e), Existing::Keep) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Placed::Kept),
+                (Err(e), Existing::Replace) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                (result, _) => {
+                    result?;
+                    let _renamed_away = self.dir.keep();
+                    return Ok(Placed::New);
+                }
             }
-            (result, _) => result?,
+            match atomic::exchange(self.path(), dest) {
+                // Somebody took the old entry away in between.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && self.path().exists() => {}
+                // The old entry now has our name, and vanishes with us.
+                result => return result.map(|()| Placed::New),
+            }
         }
-        let _renamed_away = self.dir.keep();
-        Ok(Placed::New)
     }
 }
 
