@@ -6,11 +6,12 @@ use crate::{
     host::{Host, Present},
     host_facts::HostFacts,
     leases::Leases,
+    locks::{Held, Locks},
     op::Operations,
     prepare::{Prepare, Users},
     reconcile,
     room::{self, Claim},
-    slots::{Slot, Slots},
+    task::{self, Mutex},
     verbs::VerbError,
 };
 use banger_model::{
@@ -22,7 +23,7 @@ use banger_model::{
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, MutexGuard, Weak},
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -40,7 +41,8 @@ pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) prepare: Prepare,
-    pub(crate) slots: Slots,
+    /// Whoever acts on a VM holds its slot.
+    pub(crate) slots: Locks<VmId>,
     pub(crate) leases: Leases,
     pub(crate) operations: Operations,
     pub(crate) started_ms: u64,
@@ -53,7 +55,7 @@ pub(crate) struct App {
     /// The VMs whose VMM somebody waits for.
     watched: Mutex<HashSet<VmId>>,
     /// Itself, for the tasks that it starts.
-    this: std::sync::Weak<Self>,
+    this: Weak<Self>,
 }
 
 /// What an [`App`] is made of.
@@ -75,7 +77,7 @@ impl App {
             db,
             host,
             prepare,
-            slots: Slots::default(),
+            slots: Locks::default(),
             leases: Leases::default(),
             operations: Operations::default(),
             started_ms: crate::clock::now_ms(),
@@ -126,13 +128,13 @@ impl App {
 
     /// The VM and its slot, if its status admits the verb. Denies at once while an operation is open; waits for the slot
     /// while the daemon itself tidies up.
-    pub(crate) async fn admit(&self, name: &VmName, verb: Verb) -> Result<(VmRow, Slot), VerbError> {
+    pub(crate) async fn admit(&self, name: &VmName, verb: Verb) -> Result<(VmRow, Held), VerbError> {
         let vm = self.named(name).await?;
         let deny = |name: VmName, denied: Denied| VerbError::Denied { verb, name, denied };
         if let Err(denied @ Denied::Busy(_)) = vm::admit(verb, self.status(&vm)) {
             return Err(deny(vm.name, denied));
         }
-        let slot = self.slots.lock(vm.id).await;
+        let slot = self.slots.lock(&vm.id).await;
         let vm = self.db.vm(vm.id).await?.ok_or_else(|| VerbError::NotFound(name.to_string()))?;
         match vm::admit(verb, self.status(&vm)) {
             Ok(()) => Ok((vm, slot)),
@@ -199,7 +201,7 @@ impl App {
                 () = app.see_end(id) => {}
             }
         };
-        tokio::spawn(watching.instrument(span));
+        task::spawn(watching.instrument(span));
     }
 
     async fn see_end(&self, id: VmId) {
@@ -207,13 +209,14 @@ impl App {
         loop {
             let ended = match self.row(id).await {
                 Ok(vm) => tokio::select! {
+                    biased;
                     _ = self.host.ended(&vm) => true,
                     () = self.network_breaks(&vm, mended) => false,
                 },
                 Err(_) => true,
             };
             // A verb that ends the VM holds the slot; whatever it leaves is looked at after it.
-            let slot = self.slots.lock(id).await;
+            let slot = self.slots.lock(&id).await;
             if ended {
                 self.watched().remove(&id);
             }
@@ -233,11 +236,11 @@ impl App {
     async fn network_breaks(&self, vm: &VmRow, mended: Option<Instant>) {
         self.host.network_ended(vm).await;
         if let Some(mended) = mended {
-            tokio::time::sleep_until(mended + MEND_PAUSE).await;
+            task::sleep_until(mended + MEND_PAUSE).await;
         }
     }
 
-    fn watched(&self) -> std::sync::MutexGuard<'_, HashSet<VmId>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watched(&self) -> MutexGuard<'_, HashSet<VmId>> {
+        self.watched.lock()
     }
 }

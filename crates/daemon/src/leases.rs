@@ -1,9 +1,10 @@
 //! VMs that live as long as a client's request: `--rm`.
 
+use crate::task::Mutex;
 use banger_model::VmId;
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 
 /// The VMs whose client is there.
@@ -29,8 +30,8 @@ impl Leases {
         self.set().contains(&id)
     }
 
-    fn set(&self) -> std::sync::MutexGuard<'_, HashSet<VmId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn set(&self) -> MutexGuard<'_, HashSet<VmId>> {
+        self.0.lock()
     }
 }
 

@@ -17,6 +17,7 @@ mod host;
 mod host_facts;
 mod leases;
 mod lifecycle;
+mod locks;
 mod logbook;
 mod memory;
 mod op;
@@ -24,7 +25,7 @@ mod prepare;
 mod reconcile;
 mod resource;
 mod room;
-mod slots;
+mod task;
 mod verbs;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! receiving end of its events; when the client goes, that end is dropped, and [`OpCx::client_gone`] resolves. What an
 //! operation does about it depends on how far it is: before its intent is on disk it just stops.
 
+use crate::task::Mutex;
 use banger_model::{
     OpId,
     api::{
@@ -13,7 +14,7 @@ use banger_model::{
 };
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, MutexGuard, Weak},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +49,7 @@ pub(crate) struct Operations {
     stopping: CancellationToken,
     /// Told whenever one has ended.
     ended: Arc<Notify>,
-    open: Arc<Mutex<BTreeMap<OpId, std::sync::Weak<Shared>>>>,
+    open: Arc<Mutex<BTreeMap<OpId, Weak<Shared>>>>,
 }
 
 /// The operation was told to end, or the only client that wanted it has gone.
@@ -76,13 +77,13 @@ impl Operations {
     /// All that are open, oldest first.
     pub(crate) fn list(&self) -> Vec<OperationView> {
         // Upgraded references are dropped after the lock: the last one would take it.
-        let open: Vec<_> = self.lock().values().filter_map(std::sync::Weak::upgrade).collect();
+        let open: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         let mut views: Vec<_> = open
             .iter()
             .map(|shared| OperationView {
                 op: shared.id,
                 what: shared.what.clone(),
-                stage: shared.stage.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                stage: shared.stage.lock().clone(),
                 begun_ms: shared.begun_ms,
             })
             .collect();
@@ -92,7 +93,7 @@ impl Operations {
 
     /// Tells one to end; false when there is none of that id.
     pub(crate) fn cancel(&self, id: OpId) -> bool {
-        let found = self.lock().get(&id).and_then(std::sync::Weak::upgrade);
+        let found = self.lock().get(&id).and_then(Weak::upgrade);
         found.is_some_and(|shared| {
             shared.cancel.cancel();
             true
@@ -109,8 +110,8 @@ impl Operations {
         self.stopping.cancel();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<OpId, std::sync::Weak<Shared>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<OpId, Weak<Shared>>> {
+        self.open.lock()
     }
 }
 
@@ -130,7 +131,7 @@ impl OpCx {
     /// Another stage begins. Several resources can be of one stage, which is told once.
     pub(crate) fn stage(&self, stage: Stage, detail: impl Into<String>) {
         let event = Some(StageEvent { stage, detail: detail.into() });
-        let mut current = self.shared.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.shared.stage.lock();
         if *current == event {
             return;
         }

@@ -51,6 +51,12 @@ pub(super) async fn show(
 )]
 pub(super) async fn pull(State(app): State<Arc<App>>, op: Op, Json(request): Json<PullImage>) -> Response {
     events::run(&app, op.0, format!("pull {}", request.image), move |app, cx| async move {
+        if !request.force
+            && let Some(image) = app.prepare.image_that_is_here(&request.image).await?
+        {
+            cx.note(format!("{} is already here", image.name));
+            return Ok(OpResult::Image(view(image, &app.image_users().await?)).into());
+        }
         let image = app.prepare.pull_image(&request.image, request.force, &cx).await?;
         Ok(OpResult::Image(view(image, &app.image_users().await?)).into())
     })

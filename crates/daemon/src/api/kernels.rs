@@ -56,6 +56,11 @@ pub(super) async fn show(
 )]
 pub(super) async fn pull(State(app): State<Arc<App>>, op: Op, Json(request): Json<PullKernel>) -> Response {
     events::run(&app, op.0, format!("pull kernel {}", request.kernel), move |app, cx| async move {
+        let here = app.prepare.find_kernel(&request.kernel).await.ok().filter(|kernel| kernel.manifest.is_current());
+        if let Some(kernel) = here.filter(|kernel| !request.force && kernel.name.is_catalog()) {
+            cx.note(format!("{} is already here", kernel.name));
+            return Ok(OpResult::Kernel(view(kernel, &app.kernel_users().await?)).into());
+        }
         let kernel = app.prepare.pull_kernel(&request.kernel, request.force, &cx).await?;
         Ok(OpResult::Kernel(view(kernel, &app.kernel_users().await?)).into())
     })

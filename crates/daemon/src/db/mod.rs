@@ -19,11 +19,9 @@ mod vms;
 pub(crate) use operations::OperationRow;
 pub(crate) use vms::{BootRow, Intent, NewVm, VmRow};
 
+use crate::task::{self, Mutex};
 use rusqlite::Connection;
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 /// What can go wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +113,7 @@ impl Db {
     #[cfg(test)]
     pub(crate) fn in_world(mut self, world: Arc<crate::host::fake::World>) -> Self {
         self.world = Some(world);
-        let connection = self.connection.lock().unwrap();
+        let connection = self.connection.lock();
         connection.pragma_update(None, "synchronous", "OFF").unwrap();
         drop(connection);
         self
@@ -127,16 +125,15 @@ impl Db {
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
         let connection = Arc::clone(&self.connection);
-        tokio::task::spawn_blocking(move || {
+        let transact = move || {
             // A panic in a transaction rolled it back; the connection itself is sound.
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = connection.lock();
             let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
-        })
-        .await
-        .map_err(|_| DbError::Gone)?
+        };
+        task::blocking(transact).await.ok_or(DbError::Gone)?
     }
 }
 
@@ -160,4 +157,12 @@ fn reserve(connection: &Connection) -> Result<(), rusqlite::Error> {
 #[cfg(test)]
 pub(crate) fn in_memory() -> Db {
     Db::prepare(Connection::open_in_memory().unwrap()).unwrap()
+}
+
+#[cfg(test)]
+impl Db {
+    /// As it was at first.
+    pub(crate) fn clear(&self) {
+        self.connection.lock().execute_batch("DELETE FROM vms").unwrap();
+    }
 }

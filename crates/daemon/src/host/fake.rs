@@ -7,6 +7,7 @@
 use super::*;
 use crate::db::Db;
 use crate::logbook::Log;
+use crate::task::Mutex;
 use banger_model::{
     ByteSize,
     api::vm::EndReason,
@@ -17,7 +18,7 @@ use banger_model::{
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -127,28 +128,28 @@ impl World {
 
     /// As [`World::plant`], but the first `skip` effects of that kind go well.
     pub(crate) fn plant_after(&self, skip: usize, fault: Fault) {
-        self.faults.lock().unwrap().push_back(Planted { skip, fault });
+        self.faults.lock().push_back(Planted { skip, fault });
     }
 
     /// Nothing goes wrong any more.
     pub(crate) fn heal(&self) {
-        self.faults.lock().unwrap().clear();
+        self.faults.lock().clear();
     }
 
     /// What [`How::Cancelled`] does.
     pub(crate) fn on_cancel(&self, cancel: impl FnOnce() + Send + 'static) {
-        *self.cancel.lock().unwrap() = Some(Cancel(Box::new(cancel)));
+        *self.cancel.lock() = Some(Cancel(Box::new(cancel)));
     }
 
     /// The effects since this was last asked, in order.
     pub(crate) fn take_trace(&self) -> Vec<Effect> {
-        std::mem::take(&mut self.trace.lock().unwrap())
+        std::mem::take(&mut self.trace.lock())
     }
 
     /// The host loses power and comes up again: no process, no control group and nothing of the runtime folder is there;
     /// the records of processes are.
     pub(crate) fn reboot(&self) {
-        for machine in self.machines.lock().unwrap().values_mut() {
+        for machine in self.machines.lock().values_mut() {
             (machine.alive, machine.net_alive, machine.answers) = (false, false, false);
             machine.end = None;
             machine.resources.retain(|resource| !matches!(resource, Resource::Group | Resource::Sockets));
@@ -158,19 +159,19 @@ impl World {
 
     /// Whether nothing is planted that has not come yet.
     pub(crate) fn spent(&self) -> bool {
-        self.faults.lock().unwrap().is_empty()
+        self.faults.lock().is_empty()
     }
 
     /// All that is there.
     pub(crate) fn inventory(&self) -> Inventory {
-        let machines = self.machines.lock().unwrap();
+        let machines = self.machines.lock();
         let there = machines.iter().filter(|(_, machine)| !machine.resources.is_empty());
         there.map(|(id, machine)| (*id, machine.present())).collect()
     }
 
     /// A VM's VMM ends by itself.
     pub(crate) fn end(&self, id: VmId, reason: EndReason) {
-        let mut machines = self.machines.lock().unwrap();
+        let mut machines = self.machines.lock();
         let machine = machines.get_mut(&id).unwrap();
         machine.alive = false;
         machine.end = Some(reason);
@@ -180,7 +181,7 @@ impl World {
 
     /// The process that is a VM's network ends by itself.
     pub(crate) fn end_network(&self, id: VmId) {
-        let mut machines = self.machines.lock().unwrap();
+        let mut machines = self.machines.lock();
         let machine = machines.get_mut(&id).unwrap();
         assert!(std::mem::take(&mut machine.net_alive));
         drop(machines);
@@ -195,7 +196,7 @@ impl World {
             net_alive: target == Target::Running,
             ..Machine::default()
         };
-        self.machines.lock().unwrap().insert(id, machine);
+        self.machines.lock().insert(id, machine);
     }
 
     /// Resolves when the VM's VMM has ended.
@@ -203,7 +204,7 @@ impl World {
         loop {
             let changed = self.changed.notified();
             let ended = {
-                let mut machines = self.machines.lock().unwrap();
+                let mut machines = self.machines.lock();
                 let machine = machines.entry(id).or_default();
                 (!machine.alive).then(|| machine.end.clone())
             };
@@ -215,7 +216,7 @@ impl World {
     }
 
     fn present(&self, id: VmId) -> Present {
-        self.machines.lock().unwrap().get(&id).map(Machine::present).unwrap_or_default()
+        self.machines.lock().get(&id).map(Machine::present).unwrap_or_default()
     }
 
     /// One effect, with whatever is planted there.
@@ -238,10 +239,10 @@ impl World {
 
     async fn goes_wrong(&self, effect: Effect, when: When) -> bool {
         if when == When::Before {
-            self.trace.lock().unwrap().push(effect);
+            self.trace.lock().push(effect);
         }
         let how = {
-            let mut faults = self.faults.lock().unwrap();
+            let mut faults = self.faults.lock();
             let Some(planted) = faults.front_mut() else { return false };
             if (planted.fault.effect, planted.fault.when) != (effect, when) {
                 return false;
@@ -255,7 +256,7 @@ impl World {
         match how {
             How::Fails => true,
             How::Cancelled => {
-                let Cancel(cancel) = self.cancel.lock().unwrap().take().expect("nothing can be cancelled");
+                let Cancel(cancel) = self.cancel.lock().take().expect("nothing can be cancelled");
                 cancel();
                 false
             }
@@ -333,7 +334,7 @@ impl FakeHost {
     }
 
     fn with<T>(&self, id: VmId, act: impl FnOnce(&mut Machine) -> T) -> T {
-        act(self.world.machines.lock().unwrap().entry(id).or_default())
+        act(self.world.machines.lock().entry(id).or_default())
     }
 
     async fn assert_intended(&self, id: VmId) {

@@ -39,6 +39,13 @@ impl Prepare {
         Ok(blocking("the store", move || image::get(&store, &name)).await??)
     }
 
+    /// The image of that name, if it is here and a pull would leave it as it is.
+    pub(crate) async fn image_that_is_here(&self, name: &ImageRef) -> Result<Option<Image>, PrepareError> {
+        let (store, name) = (self.store.clone(), name.clone());
+        let find = move || image::get(&store, &name).ok().filter(|image| image::is_here(&store, &image.digest));
+        blocking("the store", find).await
+    }
+
     /// All images that are here, sorted by name.
     pub(crate) async fn list_images(&self) -> Result<Vec<Image>, PrepareError> {
         let store = self.store.clone();

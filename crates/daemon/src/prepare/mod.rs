@@ -7,19 +7,20 @@
 
 mod images;
 mod kernels;
-mod names;
 mod seen;
-mod shared;
+pub(crate) mod shared;
 mod shelf;
 
 pub(crate) use images::ImageJob;
 pub(crate) use kernels::KernelJob;
+pub(crate) use shelf::Shelf;
 
 use crate::{
     boot_files::BootFiles,
     config::{ConfigError, ConfigFile},
     db::DbError,
     op::{Cancelled, OpCx},
+    task,
 };
 use banger_image::{
     image::{Image, ImageError},
@@ -28,7 +29,6 @@ use banger_image::{
     store::Store,
 };
 use banger_model::{Digest, ImageRef, KernelRef, VmName};
-use shelf::Shelf;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
@@ -122,16 +122,17 @@ impl Prepare {
         cx: &OpCx,
     ) -> Result<(Digest, Digest, Keep), PrepareError> {
         loop {
-            let (image, kernel) = (self.image(image, cx).await?.digest, self.kernel(kernel, cx).await?.digest);
-            let keep = Keep { _held: Arc::clone(&self.keep).read_owned().await };
-            // Somebody may have deleted them before we held on; then they are got again.
-            let store = self.store.clone();
-            let there = blocking("the store", move || {
-                banger_image::image::files(&store, &image).is_ok()
-                    && banger_image::kernel::files(&store, &kernel).is_ok()
+            let found = (self.image(image, cx).await?.digest, self.kernel(kernel, cx).await?.digest);
+            let keep = Keep { _held: cx.abandonable(Arc::clone(&self.keep).read_owned()).await? };
+            // Somebody may have deleted them, or pulled other ones, before we held on; then they are got again. By name: one
+            // that was deleted is no name to make a VM of, though others keep what it meant.
+            let (store, image, kernel) = (self.store.clone(), image.clone(), kernel.clone());
+            let still = blocking("the store", move || {
+                let image = banger_image::image::get(&store, &image).ok()?.digest;
+                Some((image, banger_image::kernel::get(&store, &kernel).ok()?.digest))
             });
-            if there.await? {
-                return Ok((image, kernel, keep));
+            if still.await? == Some(found) {
+                return Ok((found.0, found.1, keep));
             }
         }
     }
@@ -143,7 +144,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PrepareError> {
     let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work))
-        .await
-        .map_err(|_| PrepareError::Task { subject: subject.to_owned() })
+    task::blocking(move || span.in_scope(work)).await.ok_or_else(|| PrepareError::Task { subject: subject.to_owned() })
 }

@@ -1,10 +1,10 @@
 //! What is seen of work that several operations wait for: each is told all of it, from wherever it came in.
 
 use super::shared::Reporter;
-use crate::op::OpCx;
+use crate::{op::OpCx, task::Mutex};
 use banger_image::progress::Progress;
 use banger_model::api::op::Stage;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// A state of the work; later ones contain earlier ones.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,7 @@ impl<T> Witness<T> {
     }
 
     fn change(&self, change: impl FnOnce(&mut Seen)) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         change(&mut seen);
         self.reporter.report(seen.clone());
     }

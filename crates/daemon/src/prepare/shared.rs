@@ -4,13 +4,15 @@
 //! stops waiting just leaves. When the last one has left, the work is told to end. The next to ask then waits until it
 //! really has ended, and begins anew: so no two runs of one key ever overlap.
 
+use crate::task::{self, Mutex};
+use banger_image::cancel::Cancel;
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Weak},
 };
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 /// What those who wait see of a run.
 #[derive(Debug)]
@@ -21,8 +23,26 @@ enum State<P, T> {
 
 struct Run<P, T> {
     state: watch::Receiver<State<P, T>>,
-    /// Dropped by the last who waits: tells the work to end.
-    wanted: std::sync::Weak<DropGuard>,
+    wanted: Weak<Waiters>,
+}
+
+/// Whether the work is wanted: one for what it waits for, one for what it does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Cancelled when nobody wants the work any more.
+    pub(crate) waits: CancellationToken,
+    /// The same, for work that looks up now and then.
+    pub(crate) work: Cancel,
+}
+
+/// Held by all who wait; the last one to let go tells the work to end.
+struct Waiters(Wanted);
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        self.0.work.cancel();
+        self.0.waits.cancel();
+    }
 }
 
 /// All runs of one kind of work.
@@ -58,7 +78,7 @@ where
     pub(crate) async fn join(
         self: &Arc<Self>,
         key: K,
-        work: impl FnOnce(CancellationToken, Reporter<P, T>) -> T + Send + 'static,
+        work: impl FnOnce(Wanted, Reporter<P, T>) -> T + Send + 'static,
         mut on_progress: impl FnMut(P),
     ) -> Option<T> {
         let mut work = Some(work);
@@ -87,11 +107,17 @@ where
         }
     }
 
+    /// How many are under way.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.runs.lock().len()
+    }
+
     fn enter<W>(self: &Arc<Self>, key: &K, work: &mut Option<W>) -> Entered<P, T>
     where
-        W: FnOnce(CancellationToken, Reporter<P, T>) -> T + Send + 'static,
+        W: FnOnce(Wanted, Reporter<P, T>) -> T + Send + 'static,
     {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.runs.lock();
         if let Some(run) = runs.get(key) {
             return match run.wanted.upgrade() {
                 Some(wanted) => Entered::In(run.state.clone(), wanted),
@@ -103,23 +129,24 @@ where
             let (_, state) = watch::channel(State::Ended(None));
             return Entered::Dying(state);
         };
-        let token = CancellationToken::new();
-        let wanted = Arc::new(token.clone().drop_guard());
+        let told = Wanted::default();
+        let wanted = Arc::new(Waiters(told.clone()));
         let (sender, state) = watch::channel(State::Running(P::default()));
         runs.insert(key.clone(), Run { state: state.clone(), wanted: Arc::downgrade(&wanted) });
         let end = EndRun { runs: Arc::clone(self), key: key.clone(), state: sender.clone(), outcome: None };
         let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || {
+        // Who waits hears of it through the state.
+        drop(task::blocking(move || {
             let mut end = end;
-            let outcome = span.in_scope(|| work(token, Reporter { state: sender }));
+            let outcome = span.in_scope(|| work(told, Reporter { state: sender }));
             end.outcome = Some(outcome);
-        });
+        }));
         Entered::In(state, wanted)
     }
 }
 
 enum Entered<P, T> {
-    In(watch::Receiver<State<P, T>>, Arc<DropGuard>),
+    In(watch::Receiver<State<P, T>>, Arc<Waiters>),
     Dying(watch::Receiver<State<P, T>>),
 }
 
@@ -134,7 +161,7 @@ struct EndRun<K: Eq + Hash, P, T> {
 impl<K: Eq + Hash, P, T> Drop for EndRun<K, P, T> {
     fn drop(&mut self) {
         // First out of the list, then the word: whoever hears that it ended finds room for the next run.
-        self.runs.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.runs.runs.lock().remove(&self.key);
         self.state.send_replace(State::Ended(self.outcome.take()));
     }
 }
@@ -142,7 +169,10 @@ impl<K: Eq + Hash, P, T> Drop for EndRun<K, P, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    };
     use tokio::sync::oneshot;
 
     type Runs = Arc<SharedRuns<&'static str, u32, u32>>;
@@ -159,7 +189,7 @@ mod tests {
                 let (in_, entered) = oneshot::channel();
                 let mut in_ = Some(in_);
                 let task = tokio::spawn(async move {
-                    let work = move |_: CancellationToken, _: Reporter<u32, u32>| {
+                    let work = move |_: Wanted, _: Reporter<u32, u32>| {
                         begun.fetch_add(1, Ordering::SeqCst);
                         gate.lock().unwrap().recv().unwrap();
                         42
@@ -188,8 +218,8 @@ mod tests {
     async fn one_who_leaves_does_not_end_it_and_the_last_one_does() {
         let runs = Runs::default();
         let (told, ended) = oneshot::channel();
-        let work = move |token: CancellationToken, _: Reporter<u32, u32>| {
-            while !token.is_cancelled() {
+        let work = move |wanted: Wanted, _: Reporter<u32, u32>| {
+            while !wanted.work.is_cancelled() {
                 std::thread::yield_now();
             }
             let _ = told.send(());

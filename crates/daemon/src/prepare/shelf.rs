@@ -2,20 +2,23 @@
 
 use super::{
     PrepareError,
-    names::Names,
     seen::{Relay, Seen, Witness},
     shared::SharedRuns,
 };
-use crate::op::OpCx;
+use crate::{
+    locks::{Held, Locks},
+    op::OpCx,
+    task,
+};
 use banger_image::{cancel::Cancel, progress::Progress};
 use banger_model::api::op::Stage;
 use std::{fmt::Display, hash::Hash, sync::Arc};
-use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 /// Jobs `J` on things called `N` that make a `V` or fail with an `E`.
-pub(super) struct Shelf<J, N, V, E> {
+pub(crate) struct Shelf<J, N, V, E> {
     runs: Arc<SharedRuns<J, Seen, Outcome<V, E>>>,
-    names: Arc<Names<N>>,
+    names: Arc<Locks<N>>,
     /// Held for reading by whatever is at work.
     work: Arc<RwLock<()>>,
 }
@@ -38,7 +41,7 @@ where
     PrepareError: From<Arc<E>>,
 {
     /// Joins the run of `job`, which works on `name`, or begins it; tells `cx` how it goes. The work has the name's lock.
-    pub(super) async fn share(
+    pub(crate) async fn share(
         &self,
         job: J,
         name: N,
@@ -48,23 +51,13 @@ where
     ) -> Result<V, PrepareError> {
         let subject = name.to_string();
         let (names, at_work) = (Arc::clone(&self.names), Arc::clone(&self.work));
-        let runtime = tokio::runtime::Handle::current();
         let mut relay = Relay::default();
         let run = self.runs.join(
             job,
-            move |token, reporter| {
-                let witness = Witness::new(reporter, stage_of);
+            move |wanted, reporter| {
                 let locks = async { (names.lock(&name).await, at_work.read_owned().await) };
-                let locks = runtime.block_on(token.run_until_cancelled(locks))?;
-                let cancel = Cancel::new();
-                let told = cancel.clone();
-                let telling = runtime.spawn(async move {
-                    token.cancelled().await;
-                    told.cancel();
-                });
-                let outcome = work(&witness, &cancel);
-                telling.abort();
-                drop(locks);
+                let _locks = task::block_on(wanted.waits.run_until_cancelled(locks))?;
+                let outcome = work(&Witness::new(reporter, stage_of), &wanted.work);
                 Some(outcome.map_err(Arc::new))
             },
             |seen| relay.pass(&seen, cx),
@@ -76,12 +69,18 @@ where
     }
 
     /// Held while no work is under way; none when some is.
-    pub(super) fn try_rest(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+    pub(crate) fn try_rest(&self) -> Option<OwnedRwLockWriteGuard<()>> {
         Arc::clone(&self.work).try_write_owned().ok()
     }
 
+    /// How many jobs are under way.
+    #[cfg(test)]
+    pub(crate) fn under_way(&self) -> usize {
+        self.runs.under_way()
+    }
+
     /// The lock of a name, for what is not a shared run.
-    pub(super) async fn lock(&self, name: &N, cx: &OpCx) -> Result<OwnedMutexGuard<()>, PrepareError> {
+    pub(crate) async fn lock(&self, name: &N, cx: &OpCx) -> Result<Held, PrepareError> {
         Ok(cx.abandonable(self.names.lock(name)).await?)
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn all(app: &App) -> Result<(), ReconcileError> {
     let ids: BTreeSet<VmId> = inventory.keys().chain(rows.keys()).copied().collect();
     for id in ids {
         // Somebody acts on it: it is theirs.
-        let Some(slot) = app.slots.try_lock(id) else { continue };
+        let Some(slot) = app.slots.try_lock(&id) else { continue };
         // Most VMs need nothing. Whoever changed one since it was read left it in order, or will be asked again.
         if rests(app, id, rows.get(&id)) {
             continue;

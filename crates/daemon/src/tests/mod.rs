@@ -4,7 +4,10 @@
 mod http;
 mod lives;
 mod matrix;
+mod schedules;
+mod serial;
 mod store;
+mod storm;
 
 use crate::{
     App,
@@ -26,6 +29,7 @@ use banger_model::{
     paths::Paths,
     vm::{Target, Verb},
 };
+use serial::Call;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
@@ -66,19 +70,23 @@ impl Bench {
         App::new(Parts { paths, host_facts, db, host, prepare: Prepare::new(files, config) })
     }
 
-    /// What is on record and what is there agree, no operation is open, and each VM has exactly what its target needs.
     async fn assert_settled(&self, app: &App) {
-        let rows = app.db.vms().await.unwrap();
-        assert!(app.db.operations().await.unwrap().is_empty(), "{rows:?}");
-        let mut inventory = self.world.inventory();
-        for row in &rows {
-            let present = inventory.remove(&row.id).unwrap_or_default();
-            assert!(resource::up_to(row.target).eq(present.resources), "{row:?}");
-            assert_eq!(present.vmm_alive, row.target == Target::Running);
-            assert_eq!(row.boot.is_some(), row.target == Target::Running, "{row:?}");
-        }
-        assert!(inventory.is_empty(), "left over: {inventory:?}");
+        assert_settled(app, &self.world).await;
     }
+}
+
+/// What is on record and what is there agree, no operation is open, and each VM has exactly what its target needs.
+async fn assert_settled(app: &App, world: &World) {
+    let rows = app.db.vms().await.unwrap();
+    assert!(app.db.operations().await.unwrap().is_empty(), "{rows:?}");
+    let mut inventory = world.inventory();
+    for row in &rows {
+        let present = inventory.remove(&row.id).unwrap_or_default();
+        assert!(resource::up_to(row.target).eq(present.resources), "{row:?}");
+        assert_eq!(present.vmm_alive, row.target == Target::Running);
+        assert_eq!(row.boot.is_some(), row.target == Target::Running, "{row:?}");
+    }
+    assert!(inventory.is_empty(), "left over: {inventory:?}");
 }
 
 /// Kills a daemon: whatever it was about, it does no more.
@@ -111,13 +119,19 @@ async fn act(app: &App, verb: Verb) -> Result<(), VerbError> {
 }
 
 async fn act_as(app: &App, verb: Verb, cx: &OpCx) -> Result<(), VerbError> {
-    let name = name("box");
-    match verb {
-        Verb::Create => create(app, Some("box"), false, cx).await.map(drop),
-        Verb::Start => verbs::start::start(app, &name, cx).await.map(drop),
-        Verb::Restart => verbs::restart::restart(app, &name, cx).await.map(drop),
-        Verb::Stop | Verb::Kill => verbs::stop::stop(app, &name, verb, cx).await.map(drop),
-        Verb::Delete => verbs::delete::delete(app, &name, None, true, cx).await,
+    act_with(app, &name("box"), Call::Verb(verb), cx).await
+}
+
+/// The call on the VM of that name.
+async fn act_with(app: &App, name: &VmName, call: Call, cx: &OpCx) -> Result<(), VerbError> {
+    match call {
+        Call::Verb(Verb::Create) => create(app, Some(name.as_str()), false, cx).await.map(drop),
+        Call::Verb(Verb::Start) => verbs::start::start(app, name, cx).await.map(drop),
+        Call::Verb(Verb::Restart) => verbs::restart::restart(app, name, cx).await.map(drop),
+        Call::Verb(verb @ (Verb::Stop | Verb::Kill)) => verbs::stop::stop(app, name, verb, cx).await.map(drop),
+        Call::Verb(Verb::Delete) => verbs::delete::delete(app, name, None, true, cx).await,
+        Call::DeleteAtRest => verbs::delete::delete(app, name, None, false, cx).await,
+        Call::End => Ok(()),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
 
     // 3. intend
     let id = crate::clock::new_vm();
-    let slot = app.slots.lock(id).await;
+    let slot = app.slots.lock(&id).await;
     // Before the row: a VM on record that nobody holds would be removed.
     let lease = request.rm.then(|| app.leases.take(id));
     let vm = NewVm { id, name, spec, created_ms: crate::clock::now_ms(), rm: request.rm };
@@ -61,8 +61,10 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
 
     // 5. settle
     app.db.settle(id, Target::Stopped).await?;
+    // As it is now: whoever comes next may change it.
+    let vm = app.row(id).await?;
     drop(slot);
-    Ok((app.row(id).await?, lease))
+    Ok((vm, lease))
 }
 
 /// Goes back to nothing. What goes wrong on the way does not mask why it is gone.

@@ -41,6 +41,5 @@ pub(crate) async fn delete(
         return Err(VerbError::LeftOver { name: vm.name, left });
     }
     drop(slot);
-    app.slots.forget(vm.id);
     Ok(())
 }

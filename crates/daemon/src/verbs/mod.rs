@@ -19,7 +19,7 @@ pub(crate) mod stop;
 
 pub(crate) use error::{VerbError, chain};
 
-use crate::{App, db::VmRow, op::OpCx, slots::Slot};
+use crate::{App, db::VmRow, locks::Held, op::OpCx};
 use banger_model::{
     VmName,
     vm::{Denied, Verb},
@@ -28,7 +28,7 @@ use banger_model::{
 /// Whether a verb that asks for a status has anything to do.
 enum Admitted {
     /// It has.
-    Go(VmRow, Slot),
+    Go(VmRow, Held),
     /// The VM is already as it should be, which the user is told and is no error.
     Already(VmRow),
 }

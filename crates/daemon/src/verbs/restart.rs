@@ -34,7 +34,9 @@ pub(crate) async fn restart(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow
 
     // 5. settle
     app.db.settle(vm.id, Target::Running).await?;
+    // As it is now: whoever comes next may change it.
+    let vm = app.row(vm.id).await?;
     drop(slot);
     app.watch(vm.id);
-    app.row(vm.id).await
+    Ok(vm)
 }

@@ -38,9 +38,11 @@ pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, 
 
     // 5. settle
     app.db.settle(vm.id, Target::Running).await?;
+    // As it is now: whoever comes next may change it.
+    let vm = app.row(vm.id).await?;
     drop(slot);
     app.watch(vm.id);
-    app.row(vm.id).await
+    Ok(vm)
 }
 
 /// Builds up and boots; where it fails and KVM turns out to work no more, once more with what is chosen then.

@@ -39,8 +39,10 @@ pub(crate) async fn stop(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Res
     if !left.is_empty() {
         return Err(VerbError::LeftOver { name: vm.name, left });
     }
+    // As it is now: whoever comes next may change it.
+    let vm = app.row(vm.id).await?;
     drop(slot);
-    app.row(vm.id).await
+    Ok(vm)
 }
 
 /// Ends the guest, removes what only a running VM owns, and notes how the boot ended. Says what could not be removed.

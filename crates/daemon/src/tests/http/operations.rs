@@ -197,3 +197,11 @@ async fn a_prune_lists_what_is_stopped_and_hits_no_other() {
     assert_eq!(delete(format!("id={id}")).await["event"], "done");
     assert_eq!(api.get("/v1/vms").await.json()["vms"], json!([]));
 }
+
+#[tokio::test]
+async fn a_pull_of_what_is_here_says_so() {
+    let api = Api::new();
+    let events = api.post("/v1/images/pull", json!({ "image": store::IMAGE })).await.lines();
+    assert_eq!(events[1], json!({ "event": "note", "text": format!("{} is already here", store::IMAGE) }));
+    assert_eq!(events.last().unwrap()["result"]["image"]["name"], store::IMAGE);
+}
