@@ -4,6 +4,7 @@
 mod http;
 mod lives;
 mod matrix;
+mod recovery;
 mod schedules;
 mod serial;
 mod store;
@@ -84,7 +85,9 @@ async fn assert_settled(app: &App, world: &World) {
         let present = inventory.remove(&row.id).unwrap_or_default();
         assert!(resource::up_to(row.target).eq(present.resources), "{row:?}");
         assert_eq!(present.vmm_alive, row.target == Target::Running);
-        assert_eq!(row.boot.is_some(), row.target == Target::Running, "{row:?}");
+        // By this a later daemon knows that its guest is what was asked for.
+        let known = row.boot.as_ref().map(|boot| !boot.boot_id.is_empty());
+        assert_eq!(known, (row.target == Target::Running).then_some(true), "{row:?}");
     }
     assert!(inventory.is_empty(), "left over: {inventory:?}");
 }
