@@ -167,6 +167,11 @@ async fn look(app: &App) {
             Ok(gone) => tracing::info!(?gone, "images without a name were removed"),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "images were not pruned"),
         }
+        match app.prepare.prune_kernels(app.kernel_users()).await {
+            Ok(gone) if gone.is_empty() => {}
+            Ok(gone) => tracing::info!(?gone, "kernels without a name were removed"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "kernels were not pruned"),
+        }
         let store = app.prepare.store().clone();
         let swept = tokio::task::spawn_blocking(move || store.sweep_staging()).await;
         match swept {

@@ -79,6 +79,18 @@ impl Prepare {
         self.kernels.share(job, name, stage_of, cx, work).await
     }
 
+    /// As [`Prepare::prune_images`], for kernels.
+    pub(crate) async fn prune_kernels(
+        &self,
+        users: impl Future<Output = Result<Users, DbError>>,
+    ) -> Result<Vec<Digest>, PrepareError> {
+        let (Some(rest), Ok(keep)) = (self.kernels.try_rest(), self.keep.try_write()) else { return Ok(Vec::new()) };
+        let (store, users) = (self.store.clone(), users.await?);
+        let gone = blocking("the store", move || kernel::prune(&store, |digest| users.contains_key(digest))).await?;
+        drop((rest, keep));
+        Ok(gone?)
+    }
+
     /// As [`Prepare::delete_image`], for kernels.
     pub(crate) async fn delete_kernel(
         &self,

@@ -378,6 +378,19 @@ async fn an_image_without_a_name_goes_when_no_vm_needs_it() {
     assert_eq!(app.prepare.prune_images(app.image_users()).await.unwrap(), [digest]);
 }
 
+#[tokio::test]
+async fn a_kernel_without_a_name_goes_when_no_vm_needs_it() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Stopped).await;
+    let digest = app.named(&name("box")).await.unwrap().spec.kernel_digest;
+    assert!(app.prepare.prune_kernels(app.kernel_users()).await.unwrap().is_empty(), "it has a name");
+    std::fs::remove_file(app.prepare.store().kernel_names().join("debian.json")).unwrap();
+    assert!(app.prepare.prune_kernels(app.kernel_users()).await.unwrap().is_empty(), "a VM needs it");
+    act(&app, Verb::Delete).await.unwrap();
+    assert_eq!(app.prepare.prune_kernels(app.kernel_users()).await.unwrap(), [digest]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_a_vm_needs_stays() {
     let bench = Bench::new();

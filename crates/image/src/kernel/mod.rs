@@ -24,7 +24,7 @@ mod vmlinux;
 pub use error::{CatalogError, InvalidKernel, KernelError};
 pub use pull::{import, pull};
 pub(crate) use store::file;
-pub use store::{Kernel, KernelFiles, Manifest, Origin, delete, files, get, list};
+pub use store::{Kernel, KernelFiles, Manifest, Origin, delete, files, get, list, prune};
 
 /// The longest release, in bytes: what `uname` has room for.
 const MAX_RELEASE: usize = 64;
