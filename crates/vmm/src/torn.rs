@@ -26,10 +26,7 @@ fn identity() -> Identity {
     Identity { boot_id: boot_id().unwrap(), pid: 4711, start_time: 123_456 }
 }
 
-fn record<R: Record + std::fmt::Debug>(path: PathBuf, record: &R) -> File
-where
-    R: 'static,
-{
+fn record<R: Record + std::fmt::Debug + 'static>(path: PathBuf, record: &R) -> File {
     record.write(&path).unwrap();
     let read = {
         let path = path.clone();
