@@ -174,7 +174,12 @@ fn closure(from: BTreeSet<Point>, open: &[(usize, Call)], outcomes: &HashMap<usi
             }
             for (id, call) in open.iter().filter(|(id, _)| !done.contains(id)) {
                 let Some(outcome) = outcomes.get(id).copied() else { continue };
-                let Some(after) = effect(*call, outcome, *state) else { continue };
+                // A create that is cancelled had its name for a while.
+                let had_name = |(_, call): &(usize, Call)| *call == Call::Verb(Verb::Create);
+                let cancelled = |(id, _): &(usize, Call)| outcomes.get(id) == Some(&Outcome::Cancelled);
+                let taken = outcome == Outcome::NameTaken && open.iter().any(|open| had_name(open) && cancelled(open));
+                let after = effect(*call, outcome, *state).or(taken.then_some(*state));
+                let Some(after) = after else { continue };
                 let mut done = done.clone();
                 done.insert(*id);
                 next.extend(Some((after, done)).filter(|point| !reached.contains(point)));
