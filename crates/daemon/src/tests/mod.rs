@@ -1,6 +1,8 @@
 //! The whole daemon on a host that is modelled, with a real database: what verbs do, what is left when they fail, and what
 //! the next daemon makes of one that was killed.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "how much was tried is for the reader of the log")]
+
 mod http;
 mod lives;
 mod matrix;

@@ -104,7 +104,16 @@ async fn intend(app: &App, mut vm: NewVm, generated: bool, cx: &OpCx) -> Result<
         match app.db.intend_create(vm.clone(), OperationRow::begin(cx.id(), Verb::Create)).await? {
             Intent::Written => return Ok(()),
             Intent::NameTaken if !generated => return Err(VerbError::NameTaken(vm.name)),
-            Intent::NameTaken => vm.name = free_name(app, None).await?,
+            Intent::NameTaken => {
+                vm.name = free_name(app, None).await?;
+                // The client was told of another.
+                cx.plan(VmPlan {
+                    name: vm.name.clone(),
+                    vcpu: vm.spec.vcpu,
+                    memory: vm.spec.memory,
+                    disk: vm.spec.disk,
+                });
+            }
         }
     }
     Err(VerbError::NoName(NAME_TRIES))
