@@ -1,6 +1,6 @@
 //! Images from sources to file systems, and what becomes of sources that are not what they should be.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
 
 mod disk;
 
