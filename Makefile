@@ -13,7 +13,7 @@ AGENT := $(TARGET)/$(AGENT_TARGET)/guest/banger-agent
 TEST_THREADS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-bench build agent release run test test-lab check bench install clean
+.PHONY: help setup setup-test setup-bench build agent release run test test-lab soak check bench install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ test-lab: setup-test agent ## Run end-to-end cases on real Firecracker, in an em
 	@timeout -k 30 30m $(CARGO) test -q --profile lab -p banger-e2e --test cases --no-run
 	@install -m 755 $(AGENT) $(TARGET)/lab/banger-agent
 	@$(TARGET)/lab/lab $(LAB)
+
+soak: setup-test ## The long forms of what `make check` tries in a minute: crash matrix, storms, schedules, torn files
+	BANGER_SOAK=1 timeout -k 60 12h $(CARGO) test -p banger-daemon -p banger-image -p banger-vmm --lib --bins --no-fail-fast -- \
+		--show-output --test-threads=$(TEST_THREADS) matrix recovery storm schedules torn
 
 check: setup-test ## Format, lints, the walls between crates, and the tests that boot nothing
 	$(CARGO) fmt --all --check
