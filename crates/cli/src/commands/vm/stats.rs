@@ -13,6 +13,7 @@ use crate::{
 use banger_model::{
     ByteSize, VmName,
     api::{
+        error::ErrorCode,
         stats::{DiskStats, VmStats},
         vm::VmList,
     },
@@ -42,7 +43,8 @@ pub(crate) struct StatsArgs {
 
 pub(super) async fn run(cx: &Cx<'_>, args: StatsArgs) -> Result<u8, CliError> {
     let mut names = args.vms;
-    if names.is_empty() {
+    let all = names.is_empty();
+    if all {
         let list: VmList = cx.client.get(&Route::new(["vms"])).await?;
         names.extend(list.vms.into_iter().filter(|vm| vm.status == Status::Running).map(|vm| vm.name));
         if names.is_empty() {
@@ -53,13 +55,19 @@ pub(super) async fn run(cx: &Cx<'_>, args: StatsArgs) -> Result<u8, CliError> {
     let interval = args.interval.to_string();
     let work = async |name: &VmName| {
         let route = Route::new(["vms", name.as_str(), "stats"]).query("interval_ms", &interval);
-        match cx.client.get::<VmStats>(&route).await {
-            Ok(stats) => Ok(stats),
-            Err(error) => Err(several::known_better(&cx.client, name, error.into()).await),
+        let error: CliError = match cx.client.get::<VmStats>(&route).await {
+            Ok(stats) => return Ok(Some(stats)),
+            Err(error) => error.into(),
+        };
+        match error.code() {
+            // Nobody asked for this one, and it has ended since it was listed.
+            Some(ErrorCode::VmStatus | ErrorCode::VmNotFound) if all => Ok(None),
+            _ => Err(several::known_better(&cx.client, name, error).await),
         }
     };
     let rows = RefCell::new(Vec::new());
-    let tell = |_: &VmName, stats: VmStats| {
+    let tell = |_: &VmName, stats: Option<VmStats>| {
+        let Some(stats) = stats else { return Ok(()) };
         if cx.ui.json {
             return Ok(cx.ui.print_json(&stats)?);
         }
