@@ -25,6 +25,7 @@ pub mod processes;
 pub mod sandbox;
 pub mod surroundings;
 pub mod terminal;
+pub mod verdict;
 
 pub use call::{Call, Output};
 pub use sandbox::{Sandbox, Vm};

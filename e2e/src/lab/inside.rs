@@ -5,9 +5,9 @@
 
 use super::{
     LabError,
-    link::{BEAT, Case, Ended, Event, Order, Outcome, PORT, Program},
+    link::{BEAT, Case, Ended, Event, Order, PORT, Program},
 };
-use crate::{sandbox::entries, wait_for};
+use crate::{sandbox::entries, verdict::Outcome, wait_for};
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
@@ -118,13 +118,14 @@ fn attempt(case: &Case, cgroups: &Cgroups) -> Result<(Outcome, String), LabError
     }
     let _ = child.wait();
     let text = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-    let outcome = match ended {
-        None => Outcome::Late,
-        Some(status) if !status.success() => Outcome::Failed,
+    let outcome = match Outcome::of(ended, &text) {
         // The runner finds nothing wrong with running nothing.
-        Some(_) if case.program == Program::Cases && !text.contains("test result: ok. 1 passed") => Outcome::Failed,
-        Some(_) if text.contains("SKIPPED: ") => Outcome::Skipped,
-        Some(_) => Outcome::Ok,
+        Outcome::Ok | Outcome::Skipped
+            if case.program == Program::Cases && !text.contains("test result: ok. 1 passed") =>
+        {
+            Outcome::Failed
+        }
+        outcome => outcome,
     };
     Ok((outcome, text))
 }

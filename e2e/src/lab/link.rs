@@ -8,6 +8,7 @@
 //! outside {"order":"end"}
 //! ```
 
+use crate::verdict::Outcome;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -88,18 +89,4 @@ pub struct Ended {
     pub seconds: f64,
     /// What it printed, its middle left out where it is long.
     pub output: String,
-}
-
-/// How a case went, in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It passed.
-    Ok,
-    /// It passed, saying that it could not run.
-    Skipped,
-    /// It failed.
-    Failed,
-    /// It was killed at its deadline.
-    Late,
 }

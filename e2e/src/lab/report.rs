@@ -1,9 +1,7 @@
 //! What is told of a run: a line a case, the output of those that failed, and a last line as Rust's own test runner writes it.
 
-use super::{
-    LabError,
-    link::{Ended, Outcome},
-};
+use super::{LabError, link::Ended};
+use crate::verdict::{Outcome, quoted, skips};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -40,15 +38,10 @@ impl Report {
         };
         println!("test {} ... {word} ({:.1} s)", ended.name, ended.seconds);
         if ended.outcome == Outcome::Skipped {
-            for line in ended.output.lines().filter(|line| line.starts_with("SKIPPED: ")) {
-                println!("{line}");
-            }
+            skips(&ended.output).for_each(|line| println!("{line}"));
         }
-        if matches!(ended.outcome, Outcome::Failed | Outcome::Late) {
-            // Set apart: the runner inside writes such results, too, which nobody may count.
-            for line in ended.output.trim().lines() {
-                println!("    | {line}");
-            }
+        if ended.outcome.is_bad() {
+            print!("{}", quoted(&ended.output));
         }
         self.ended.push(ended);
     }
@@ -56,9 +49,7 @@ impl Report {
     /// A lab failed, and is booted once more for what is not over.
     pub fn again(&self, lab: usize, error: &LabError) {
         println!("\nLAB {} FAILED and is booted once more: {}", lab + 1, error.with_causes());
-        for line in error.console().unwrap_or_default().lines() {
-            println!("    | {line}");
-        }
+        print!("{}", quoted(error.console().unwrap_or_default()));
     }
 
     /// What is done again has not been done.
@@ -80,8 +71,7 @@ impl Report {
 
     /// The end: true when all is well.
     pub fn close(self, failure: Option<&LabError>) -> bool {
-        let failed: Vec<&Ended> =
-            self.ended.iter().filter(|e| matches!(e.outcome, Outcome::Failed | Outcome::Late)).collect();
+        let failed: Vec<&Ended> = self.ended.iter().filter(|ended| ended.outcome.is_bad()).collect();
         if !failed.is_empty() {
             println!("\nfailures:");
             for ended in &failed {
