@@ -13,7 +13,7 @@ AGENT := $(TARGET)/$(AGENT_TARGET)/guest/banger-agent
 TEST_THREADS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-bench build agent release run test test-lab soak check bench install clean
+.PHONY: help setup setup-test setup-bench build agent release run test test-lab smoke soak check bench install clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,8 +51,15 @@ test: setup-test build ## Run every test that this machine can run, real boots i
 		$(CARGO) test --workspace --exclude banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) --show-output || status=1; \
 	install -m 755 $(AGENT) $(TARGET)/debug/banger-agent; \
 	timeout -k 60 40m $(CARGO) test -p banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) || status=1; \
+	$(MAKE) --no-print-directory smoke || status=1; \
 	$(MAKE) --no-print-directory test-lab || status=1; \
 	exit $$status
+
+# Scenarios at once: one for each processor unless given.
+JOBS ?=
+
+smoke: setup-test build ## What users do, all at once on one host, through the CLI alone; SMOKE="--list | --scenario NAME,… --rounds N" JOBS=N
+	@$(TARGET)/debug/smoke $(if $(JOBS),--jobs $(JOBS)) $(SMOKE)
 
 # Optimised a little, since what runs in the lab runs on an emulated processor.
 test-lab: setup-test agent ## Run end-to-end cases on real Firecracker, in an emulated KVM host; LAB="--case NAME --jobs N --keep" or LAB=--list
@@ -61,9 +68,12 @@ test-lab: setup-test agent ## Run end-to-end cases on real Firecracker, in an em
 	@install -m 755 $(AGENT) $(TARGET)/lab/banger-agent
 	@$(TARGET)/lab/lab $(LAB)
 
-soak: setup-test ## The long forms of what `make check` tries in a minute: crash matrix, storms, schedules, torn files
+soak: setup-test ## The long forms of what `make check` tries in a minute: crash matrix, storms, schedules, torn files; and 20 rounds of `make smoke`
+	@status=0; \
 	BANGER_SOAK=1 timeout -k 60 12h $(CARGO) test -p banger-daemon -p banger-image -p banger-vmm --lib --bins --no-fail-fast -- \
-		--show-output --test-threads=$(TEST_THREADS) matrix recovery storm schedules torn
+		--show-output --test-threads=$(TEST_THREADS) matrix recovery storm schedules torn || status=1; \
+	$(MAKE) --no-print-directory smoke JOBS=4 SMOKE="--rounds 20" || status=1; \
+	exit $$status
 
 check: setup-test ## Format, lints, the walls between crates, and the tests that boot nothing
 	$(CARGO) fmt --all --check

@@ -1,6 +1,6 @@
 //! One run of a program: always bounded, never left running, and told about in full when it did not do as expected.
 
-use crate::BOUND;
+use crate::{BOUND, narration};
 use std::{
     ffi::{OsStr, OsString},
     io::{Read, Write},
@@ -118,6 +118,13 @@ impl Call {
         output
     }
 
+    /// Its words as a person would type them: the program without its folder.
+    fn shown(&self) -> String {
+        let name = Path::new(&self.words[0]).file_name().unwrap_or(&self.words[0]);
+        let words = std::iter::once(name).chain(self.words[1..].iter().map(OsString::as_os_str));
+        words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+    }
+
     /// Starts it, and comes back at once.
     ///
     /// # Panics
@@ -126,6 +133,7 @@ impl Call {
         let words = self.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        narration::tell(|| format!("$ {}", self.shown()));
         let start = Instant::now();
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("cannot run {words}: {error}"));
         if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), self.stdin) {

@@ -19,10 +19,12 @@
 pub mod call;
 pub mod fixture;
 pub mod lab;
+pub mod narration;
 pub mod need;
 pub mod place;
 pub mod processes;
 pub mod sandbox;
+pub mod smoke;
 pub mod surroundings;
 pub mod terminal;
 pub mod verdict;
@@ -40,9 +42,10 @@ pub const BOUND: Duration = Duration::from_secs(120);
 /// # Panics
 /// When it does not within [`BOUND`].
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    narration::tell(|| format!("waiting for {what}"));
     let start = Instant::now();
     loop {
-        if let Some(value) = ready() {
+        if let Some(value) = narration::quietly(&mut ready) {
             return value;
         }
         assert!(start.elapsed() < BOUND, "waited {} s in vain for {what}", BOUND.as_secs());

@@ -92,6 +92,11 @@ impl Sandbox {
         fs::write(self.config(), format!("{DEFAULTS}{}{lines}", surroundings::defaults())).unwrap();
     }
 
+    /// The home itself, and where its sockets are.
+    pub fn folders(&self) -> (&Path, &Path) {
+        (&self.root, &self.runtime)
+    }
+
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.root.join("config/banger/config.toml")
@@ -229,12 +234,15 @@ impl Sandbox {
     }
 
     /// Deletes all VMs, ends the daemon, and asserts that nothing is left.
+    ///
+    /// # Panics
+    /// When something is. Then it shows what there is to know, and tidies up.
     pub fn finish(mut self) {
         self.end();
+        self.finished = true;
     }
 
-    fn end(&mut self) {
-        self.finished = true;
+    fn end(&self) {
         if self.socket().exists() {
             for name in self.vm_names() {
                 self.banger("vm delete --force").arg(name).run().ok();
@@ -262,7 +270,8 @@ impl Sandbox {
         }
     }
 
-    fn logs(&self) -> Vec<(&'static str, PathBuf)> {
+    /// The logs that there are, each with what it is of.
+    pub fn logs(&self) -> Vec<(&'static str, PathBuf)> {
         let mut logs = vec![("daemon", self.state().join("bangerd.log"))];
         for vm in entries(&self.state().join("vms")) {
             let is_log = |path: &PathBuf| path.extension().is_some_and(|e| e == "log") && path.is_file();
