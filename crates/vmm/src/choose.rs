@@ -120,9 +120,8 @@ pub fn choose(wish: Wish, programs: Programs, proofs: &Proofs) -> Result<Choice,
             engine: Engine::QemuTcg,
             binary,
             reason: format!(
-                "KVM cannot be used, so QEMU emulates the processor, which is slow: {}{}",
-                unusable.in_short(),
-                if unusable.fix().is_some() { " (`banger doctor` says what to do)" } else { "" }
+                "KVM cannot be used, so QEMU emulates the processor, which is slow: {}",
+                unusable.in_short()
             ),
         }),
         (VmmChoice::Auto, Ok(_), Err(source)) if wish.net == NetMode::None => {

@@ -29,7 +29,7 @@ async fn a_guest_whose_agent_does_not_answer_proves_nothing_and_that_is_remember
     engines.extend(firecracker(test).await.map(|binary| (Engine::Firecracker, binary)));
 
     let start = Instant::now();
-    let proofs = prove::prove(&engines, &setup, false).await;
+    let proofs = prove::prove(&engines, &setup).await;
     let took = start.elapsed();
     eprintln!("in {took:?}: {proofs:?}");
     assert!(took < LONGEST + Duration::from_secs(10), "{took:?}");
@@ -39,7 +39,7 @@ async fn a_guest_whose_agent_does_not_answer_proves_nothing_and_that_is_remember
     assert!(banger_vmm::scan(place.root()).unwrap().is_empty(), "a trial is left");
 
     let start = Instant::now();
-    assert_eq!(prove::prove(&engines, &setup, false).await, proofs);
+    assert_eq!(prove::prove(&engines, &setup).await, proofs);
     assert!(start.elapsed() < Duration::from_secs(1), "it was tried again");
 
     let programs = Programs::discover(&banger_vmm::Overrides::default(), &std::env::var_os("PATH").unwrap()).await;
@@ -59,7 +59,7 @@ async fn a_kernel_that_is_not_there_is_the_verdict() {
         memory_dir: place.path("state"),
         runtime_dir: place.path("proof"),
     };
-    let proofs = prove::prove(&[(Engine::QemuKvm, qemu().await)], &setup, true).await;
+    let proofs = prove::prove(&[(Engine::QemuKvm, qemu().await)], &setup).await;
     match proofs.of(Engine::QemuKvm) {
         Some(Verdict::Unusable(Unusable::Fails { reason })) => assert!(reason.contains("gone"), "{reason}"),
         Some(Verdict::Unusable(Unusable::NoDevice { .. } | Unusable::NoPermission { .. })) => {}

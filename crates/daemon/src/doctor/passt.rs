@@ -3,8 +3,8 @@
 //! `passt` has no version numbers: a release is named after its day, as `2024_05_23.765eb0b`, and so are the packages made
 //! of it, as `0.0~git20230309.7c7625d-1`. Debian's program does not know its own, but the package does.
 
-use super::{pass, programs::search_path, warn};
-use crate::{App, host::NoUserNet};
+use super::{pass, warn};
+use crate::{App, host::NoUserNet, search_path::search_path};
 use banger_model::api::doctor::Check;
 use banger_vmm::find_tool;
 use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};

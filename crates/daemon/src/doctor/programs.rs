@@ -1,7 +1,7 @@
 //! The programs that VMs and recipes are made with.
 
 use super::{fail, pass, warn};
-use crate::{App, config::Programs as Configured, verbs::chain};
+use crate::{App, config::Programs as Configured, search_path::search_path, verbs::chain};
 use banger_model::api::doctor::Check;
 use banger_vmm::{Overrides, Programs, find_tool};
 use rustix::process::getuid;
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where apt keeps its lists of packages.
 const APT_LISTS: &str = "/var/lib/apt/lists";
 
-/// Where programs are looked for.
-pub(super) fn search_path() -> OsString {
+/// Where the programs that recipes need are looked for, as recipes do.
+fn path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn recipes() -> Vec<Check> {
 }
 
 fn tool(name: &'static str, package: &'static str, without: &str) -> Check {
-    match find_tool(name, package, &search_path()) {
+    match find_tool(name, package, &path()) {
         Ok(path) => pass(name, path.display().to_string()),
         Err(_) => warn(name, format!("not installed: {without}"), format!("apt-get install {package}")),
     }
@@ -106,7 +106,7 @@ fn tool(name: &'static str, package: &'static str, without: &str) -> Check {
 
 fn apt() -> Check {
     let without = "the kernel debian cannot be fetched; `banger kernel import` takes others";
-    let path = match find_tool("apt-get", "apt", &search_path()) {
+    let path = match find_tool("apt-get", "apt", &path()) {
         Ok(path) => path,
         Err(_) => {
             return warn("apt", format!("not installed: {without}"), "on another system than Debian, import a kernel");

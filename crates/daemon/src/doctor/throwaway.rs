@@ -12,7 +12,7 @@ use crate::{
 use banger_model::{
     ByteSize,
     api::{doctor::Check, vm::CreateVm},
-    spec::Accel,
+    spec::{Accel, VmmKind},
     wire::{
         Body,
         guest::{Exec, ExitStatus, Request},
@@ -30,6 +30,10 @@ const COMMAND_BOUND: Duration = Duration::from_secs(60);
 /// Boots it. Fails only when nobody wants to know any more; what is wrong with the host is a finding.
 pub(crate) async fn boot(app: &App, cx: &OpCx) -> Result<Vec<Check>, Cancelled> {
     let name = "throwaway VM";
+    // Whoever asks wants to know how things are now.
+    for vmm in [VmmKind::Firecracker, VmmKind::Qemu] {
+        app.host.doubt_kvm(vmm);
+    }
     let request = CreateVm { memory: Some(MEMORY), disk: Some(DISK), vcpu: Some(1), rm: true, ..CreateVm::default() };
     let (vm, lease) = match verbs::create::create(app, request, cx).await {
         Ok(made) => made,

@@ -205,7 +205,7 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Which VMM is to run a VM, and why. May take a while the first time.
     fn choose<'a>(&'a self, vm: &'a VmRow, cx: &'a OpCx) -> BoxFuture<'a, Result<BootRow, ChooseError>>;
 
-    /// A guest has not come up on KVM although it was proved: from now on it is to be proved anew.
+    /// Has KVM proved anew for that VMM: a guest has not come up although it was proved, or somebody wants to know.
     fn doubt_kvm(&self, vmm: VmmKind);
 
     /// The console of a boot of the VM; the file may not be there yet.

@@ -98,7 +98,7 @@ pub(super) async fn choose(app: &App, vm: &VmRow, cx: &OpCx) -> Result<BootRow, 
     cx.stage(Stage::Probe, "");
     let boot = app.host.choose(vm, cx).await.map_err(|source| VerbError::Choose { name: vm.name.clone(), source })?;
     if boot.accel == Accel::Tcg {
-        cx.note(boot.reason.clone());
+        cx.note(format!("{} (`banger doctor` says what to do)", boot.reason));
     }
     Ok(boot)
 }

@@ -94,7 +94,7 @@ impl Unusable {
                 Some("look at what the kernel says (`sudo dmesg | grep -i kvm`), and load its module again".into())
             }
             Self::Hangs { .. } | Self::Fails { .. } => {
-                Some("run `banger doctor` to try again; on a virtual host, ask for nested virtualization".into())
+                Some("on a virtual host, ask for nested virtualization; `banger doctor` tries again".into())
             }
             Self::Unproved => None,
         }
@@ -130,8 +130,8 @@ pub struct ProofSetup {
 }
 
 /// Proves each of the `candidates` (see [`crate::choose::candidates`]), all at the same time and within [`LONGEST`] (on a
-/// host of today, little more than [`BOUND`]), but for those whose outcome is remembered, unless `anew`. Never fails: what keeps a guest from being tried is the verdict.
-pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup, anew: bool) -> Proofs {
+/// host of today, little more than [`BOUND`]), but for those whose outcome is remembered and not in [`doubt`]. Never fails: what keeps a guest from being tried is the verdict.
+pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup) -> Proofs {
     // Two proofs would be in each other's way; the second finds what the first has found.
     static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     if candidates.is_empty() {
@@ -142,7 +142,7 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup, anew: bo
         return candidates.iter().map(|(engine, _)| (*engine, Verdict::Unusable(unusable.clone()))).collect();
     }
     let memories = candidates.iter().map(|(engine, binary)| Memory::of(*engine, binary, setup)).collect::<Vec<_>>();
-    let known = memories.iter().map(|memory| memory.recall().filter(|_| !anew)).collect::<Vec<_>>();
+    let known = memories.iter().map(|memory| memory.recall()).collect::<Vec<_>>();
     if known.iter().any(Option::is_none) {
         trial::sweep(setup).await;
     }
@@ -166,7 +166,8 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup, anew: bo
     proofs
 }
 
-/// Lets what is remembered of the engines of that program be proved anew: a guest has not come up although it was proved.
+/// Lets what is remembered of the engines of that program be proved anew: a guest has not come up although it was proved, or
+/// somebody wants to know.
 pub fn doubt(kind: VmmKind, memory_dir: &Path) {
     memory::forget(kind, memory_dir);
 }

@@ -5,6 +5,7 @@ use crate::{
     db::{BootRow, VmRow},
     host::ChooseError,
     op::OpCx,
+    search_path::search_path,
 };
 use banger_vmm::{Binary, Programs, ProofSetup, Wish, binary::Version, candidates, prove};
 use std::{
@@ -30,14 +31,14 @@ impl RealHost {
     pub(super) async fn choose_vmm(&self, vm: &VmRow, cx: &OpCx) -> Result<BootRow, ChooseError> {
         let wish = Wish { vmm: vm.spec.vmm, net: vm.spec.net };
         let overrides = machine::overrides(&self.config)?;
-        let programs = Programs::discover(&overrides, &machine::search_path()).await;
+        let programs = Programs::discover(&overrides, &search_path()).await;
         let (files, digest) = (self.boot_files.clone(), vm.spec.kernel_digest);
         let (kernel, _) = task(move || machine::boot_kernel(&files, &digest)).await.map_err(Box::new)?;
         let setup =
             ProofSetup { kernel, memory_dir: self.places.proofs.clone(), runtime_dir: self.places.trials.clone() };
         let candidates = candidates(wish, &programs);
         // Trials are tasks of their own, and bounded: whoever stops waiting leaves none behind.
-        let proofs = cx.abandonable(prove(&candidates, &setup, false)).await?;
+        let proofs = cx.abandonable(prove(&candidates, &setup)).await?;
         let choice = banger_vmm::choose(wish, programs, &proofs).map_err(|source| ChooseError::None { source })?;
         if let Some(caution) = self.cautions.unsaid(&choice.binary) {
             cx.note(caution);

@@ -14,29 +14,12 @@ use banger_model::{
     spec::{NetMode, VmmKind},
 };
 use banger_vmm::{Binary, Disk, Engine, Kernel, MacAddr, NetAttachment, Overrides, VmmConfig, binary};
-use std::{
-    ffi::{OsStr, OsString},
-    fs,
-    path::Path,
-};
+use std::{ffi::OsStr, fs, path::Path};
 
 /// Consoles of so many boots are kept, the present one included.
 const CONSOLES_KEPT: u32 = 5;
-/// Folders where programs are looked for whatever the caller's `PATH` says.
-const USUAL_FOLDERS: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
-
 /// What the disks of a VM are, in the order in which its VMM is given them.
 pub(super) const DISKS: [&str; 4] = ["image", "modules", "layer", "work"];
-
-/// Where programs are looked for.
-pub(super) fn search_path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    if !path.is_empty() {
-        path.push(":");
-    }
-    path.push(USUAL_FOLDERS);
-    path
-}
 
 /// The programs that the user named.
 pub(super) fn overrides(config: &ConfigFile) -> Result<Overrides, ConfigError> {

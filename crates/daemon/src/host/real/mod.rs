@@ -31,6 +31,7 @@ use crate::{
     op::OpCx,
     resource::Resource,
     room::DiskRoom,
+    search_path::search_path,
 };
 use banger_model::{
     ByteSize, VmId,
@@ -119,7 +120,7 @@ impl RealHost {
             return Ok(Change::Unchanged);
         }
         let kind = vm.boot.as_ref().ok_or(HostError::NoBoot)?.vmm;
-        let program = machine::program(&self.config, kind, &machine::search_path()).await?;
+        let program = machine::program(&self.config, kind, &search_path()).await?;
         let mut config = machine::config(&self.places, &self.boot_files, vm, program).await?;
         config.cgroup = self.group(vm.id);
         machine::drop_old_consoles(&self.places, vm.id, vm.boots);
@@ -154,7 +155,7 @@ impl RealHost {
 
     fn net_programs(&self) -> Result<NetPrograms, HostError> {
         let passt = self.config.load()?.programs.passt;
-        Ok(NetPrograms::find(&self.filter, passt.as_deref(), &machine::search_path())?)
+        Ok(NetPrograms::find(&self.filter, passt.as_deref(), &search_path())?)
     }
 }
 
