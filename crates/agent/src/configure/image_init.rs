@@ -3,20 +3,18 @@
 //! Owns: where it is looked for, and what does not count as one. A container image often carries a distribution's `/sbin/init`
 //! without anything for it to start; busybox's then only fills the console with complaints.
 
+use banger_model::wire::guest::INIT_PLACES;
 use rustix::fs::{Access, access};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where inits are, as the kernel and the distributions have it.
-const PLACES: [&str; 5] = ["sbin/init", "usr/sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd", "etc/init"];
-
 /// The init of the image at `root`, as a path below it.
 pub(super) fn find(root: &Path) -> Option<PathBuf> {
     let works = |place: &str| {
-        let file = root.join(place);
+        let file = root.join(place.trim_start_matches('/'));
         access(&file, Access::EXEC_OK).is_ok() && file.is_file() && has_work(root, &file)
     };
-    PLACES.into_iter().find(|place| works(place)).map(|place| Path::new("/").join(place))
+    INIT_PLACES.into_iter().find(|place| works(place)).map(PathBuf::from)
 }
 
 /// Whether that init is systemd, by whatever name.

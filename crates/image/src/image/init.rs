@@ -1,15 +1,15 @@
-//! Whether an image brings a program that wants to be process 1.
+//! Whether an image brings a program that wants to be process 1. This is for people to read: at a boot the agent decides, who
+//! can also read what an init is told to start.
 
 use crate::ext4::{Kind, Tree};
+use banger_model::wire::guest::INIT_PLACES;
 
-/// Where it is, in order of preference. What the kernel looks for, and where systemd is when nothing points to it.
-const PLACES: [&str; 5] = ["/sbin/init", "/etc/init", "/bin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd"];
 /// Busybox is an init only where something tells it what to start: Alpine's images have its link, but none of these.
 const BUSYBOX_NEEDS: [&str; 2] = ["/sbin/openrc", "/etc/init.d/rcS"];
 
 /// The init's path, if there is one that can be executed.
 pub(super) fn find(tree: &Tree) -> Option<&'static str> {
-    PLACES.into_iter().find(|path| {
+    INIT_PLACES.into_iter().find(|path| {
         let Some(id) = tree.resolve(path.as_bytes()) else { return false };
         let inode = tree.inode(id);
         let can_run = matches!(inode.kind, Kind::File(_)) && inode.meta.mode & 0o111 != 0;

@@ -12,6 +12,11 @@ pub const AGENT_PORT_NAME: &str = "banger.agent";
 /// shows that the host can run one.
 pub const DISKLESS: &str = "banger.diskless";
 
+/// Where an image's own init is looked for, the first that can be executed being it: what the kernel looks for, and where
+/// systemd is when nothing points to it. (The kernel also tries `/bin/init` and `/bin/sh`, of which images mean no init.)
+pub const INIT_PLACES: [&str; 5] =
+    ["/sbin/init", "/usr/sbin/init", "/etc/init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
+
 /// Volume labels by which the agent tells a VM's disks apart, whatever order a VMM presents them in.
 pub mod label {
     /// The read-only image.
