@@ -431,11 +431,15 @@ fn hint(body: &ErrorBody) -> Option<String> {
         ErrorCode::Internal => {
             format!("this is a defect of banger: please report it with what `banger debug {}` prints", body.op)
         }
+        ErrorCode::ImageInvalid => "the image itself is at fault: have it built or sent again, or use another".into(),
+        ErrorCode::KernelInvalid => {
+            "use a bzImage or an ELF vmlinux for this processor, as distributions ship it, and the modules of just that kernel"
+                .into()
+        }
+        ErrorCode::Guest if !names.is_empty() => logs(),
         ErrorCode::BadRequest
         | ErrorCode::Guest
         | ErrorCode::InUse
-        | ErrorCode::ImageInvalid
-        | ErrorCode::KernelInvalid
         | ErrorCode::CommandNotFound
         | ErrorCode::CommandNotExecutable
         | ErrorCode::Cancelled => return None,

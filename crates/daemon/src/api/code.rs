@@ -163,12 +163,13 @@ fn store(error: &StoreError) -> ErrorCode {
 fn kernel(error: &KernelError) -> ErrorCode {
     match error {
         KernelError::NotFound { .. } | KernelError::NotInCatalog { .. } => ErrorCode::KernelNotFound,
+        // A path is part of what was asked for.
+        KernelError::Read { .. } => ErrorCode::BadRequest,
         KernelError::Reserved { .. } | KernelError::NameTaken { .. } => ErrorCode::NameTaken,
         KernelError::Catalog { source: CatalogError::Cancelled, .. } | KernelError::Cancelled => ErrorCode::Cancelled,
         KernelError::Catalog { source: CatalogError::NoApt, .. } => ErrorCode::HostUnfit,
         KernelError::Catalog { .. } => ErrorCode::KernelUnavailable,
         KernelError::Invalid { .. } | KernelError::Record { .. } => ErrorCode::KernelInvalid,
-        KernelError::Read { .. } => ErrorCode::KernelNotFound,
         KernelError::Store(error) => store(error),
     }
 }

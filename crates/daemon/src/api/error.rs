@@ -157,6 +157,9 @@ impl Failure {
                 "a command and its environment together may have 64 KiB: copy what is longer into the VM as a file"
                     .into()
             }
+            Self::Verb(VerbError::Prepare(error)) | Self::Prepare(error) if error.is_of_a_file() => {
+                "check the path, and that you may read what is there".into()
+            }
             _ => return None,
         })
     }

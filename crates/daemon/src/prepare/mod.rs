@@ -26,6 +26,7 @@ use banger_image::{
     image::{Image, ImageError},
     initramfs::InitramfsError,
     kernel::{Kernel, KernelError},
+    source::SourceError,
     store::Store,
 };
 use banger_model::{Digest, ImageRef, KernelRef, VmName};
@@ -51,6 +52,17 @@ pub(crate) enum PrepareError {
     Task { subject: String },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+impl PrepareError {
+    /// Whether a file of the user's cannot be read.
+    pub(crate) fn is_of_a_file(&self) -> bool {
+        match self {
+            Self::Image(error) => matches!(**error, ImageError::Source(SourceError::File { .. })),
+            Self::Kernel(error) => matches!(**error, KernelError::Read { .. }),
+            _ => false,
+        }
+    }
 }
 
 impl From<ImageError> for PrepareError {
