@@ -153,7 +153,8 @@ pub(crate) fn boot_id() -> io::Result<String> {
 pub(crate) struct Stat {
     /// Clock ticks after the host's boot.
     pub(crate) start_time: u64,
-    /// It has ended and waits for its parent to notice.
+    /// It has ended and waits for its parent to notice. Not so while any thread of it is left: a process that was killed
+    /// keeps its files and its memory until the last of them has gone, though the first is a zombie at once.
     pub(crate) ended: bool,
 }
 
@@ -164,15 +165,16 @@ impl Stat {
     }
 
     /// The second field is the program's name in parentheses and may hold anything, spaces and parentheses included; the
-    /// last `)` ends it.
+    /// last `)` ends it. The fields are those of proc_pid_stat(5).
     fn parse(text: &[u8]) -> Option<Self> {
         let close = text.iter().rposition(|b| *b == b')')?;
         let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
-        // `state` is field 3, so field 22 is the 19th after it.
-        let start_time = fields.nth(18)?.parse().ok()?;
-        Some(Self { start_time, ended: matches!(state, "Z" | "X" | "x") })
+        // `state` is field 3, so `num_threads`, field 20, is the 17th after it, and `starttime`, field 22, two further.
+        let threads: u32 = fields.nth(16)?.parse().ok()?;
+        let start_time = fields.nth(1)?.parse().ok()?;
+        Some(Self { start_time, ended: matches!(state, "Z" | "X" | "x") && threads <= 1 })
     }
 }
 
@@ -185,6 +187,11 @@ mod tests {
         let text = b"12 (a) R 1 (b)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 0 0\n";
         assert_eq!(Stat::parse(text), Some(Stat { start_time: 4711, ended: false }));
         assert_eq!(Stat::parse(b"12 (a) Z 1 2 3"), None);
+        let zombie = |threads: u32| {
+            let text = format!("12 (a) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 {threads} 18 4711 0 0\n");
+            Stat::parse(text.as_bytes()).unwrap().ended
+        };
+        assert!(zombie(1) && !zombie(2), "one that is about to end has not");
         assert_eq!(Stat::parse(b""), None);
     }
 
