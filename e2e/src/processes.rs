@@ -15,19 +15,50 @@ pub struct Process {
 
 /// Every live process, but this one, that mentions one of the folders.
 pub fn of(folders: &[&Path]) -> Vec<Process> {
-    let own = std::process::id();
     let mentions = |text: &[u8]| folders.iter().any(|folder| contains(text, folder.as_os_str().as_encoded_bytes()));
+    those(|arguments, environment| mentions(arguments) || mentions(&environment()))
+}
+
+/// Every live process with exactly these arguments.
+pub fn alike(command: &str) -> Vec<Process> {
+    those(|arguments, _| readable(arguments) == command)
+}
+
+/// The live processes whose arguments and environment are such.
+fn those(wanted: impl Fn(&[u8], &dyn Fn() -> Vec<u8>) -> bool) -> Vec<Process> {
+    let own = std::process::id();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
         let arguments = read("cmdline");
-        if pid != own && !arguments.is_empty() && (mentions(&arguments) || mentions(&read("environ"))) {
-            let command = String::from_utf8_lossy(&arguments).replace('\0', " ").trim_end().to_owned();
-            found.push(Process { pid, command });
+        if pid != own && !arguments.is_empty() && wanted(&arguments, &|| read("environ")) {
+            found.push(Process { pid, command: readable(&arguments) });
         }
     }
     found
+}
+
+fn readable(arguments: &[u8]) -> String {
+    String::from_utf8_lossy(arguments).replace('\0', " ").trim_end().to_owned()
+}
+
+/// The processes that a process has started and not outlived.
+pub fn children(parent: u32) -> Vec<Process> {
+    let parent = parent.to_string();
+    those(|_, _| true).into_iter().filter(|process| stat(process.pid).is_some_and(|stat| stat[1] == parent)).collect()
+}
+
+/// The process that began the session of a process; the session outlives it.
+pub fn session(pid: u32) -> Option<u32> {
+    stat(pid)?[3].parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` from the third on, which is the state.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the last parenthesis may hold anything.
+    Some(text.rsplit(')').next()?.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Ends a process that a test started, directly or not.
@@ -42,11 +73,12 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Whether a process is there and has not ended.
+/// Whether a process is there and has not ended. One whose first thread has ended lives as long as others do: until then they
+/// keep its sockets and locks.
 pub fn is_alive(pid: u32) -> bool {
-    // The state follows the last parenthesis; the name before it may hold anything.
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
+    let Some(stat) = stat(pid) else { return false };
+    let (ended, threads) = (stat[0] == "Z" || stat[0] == "X", stat[17].parse::<u32>().unwrap());
+    !ended || threads > 1
 }
 
 /// Whether a path is in a text, and not just the beginning of another: `/x/1` is not in `/x/12`.

@@ -69,6 +69,8 @@ const RULES: &[(&str, Fit)] = &[
     ("crash::killed_while_an_image", Fit::No(ABOUT_HOST)),
     ("crash::killed_while_a_vm_boots", Fit::Alone),
     ("crash::", Fit::No("one moment of a boot that takes so long is enough")),
+    ("kills::whatever", Fit::Alone),
+    ("kills::", Fit::No("one series is enough on an emulated processor")),
     ("speech::", Fit::No(NO_VMM)),
     ("images::", Fit::No(ABOUT_HOST)),
     ("network::", Fit::No(NO_NETWORK)),

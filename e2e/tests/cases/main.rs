@@ -14,6 +14,7 @@ mod guest;
 mod host;
 mod images;
 mod kernels;
+mod kills;
 mod life;
 mod network;
 mod run;
