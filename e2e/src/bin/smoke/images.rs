@@ -6,10 +6,11 @@ use banger_e2e::{skip, smoke::User};
 const TELL: &str = "cat /etc/motd; pwd; id -un; echo $GREETING";
 const TOLD: &str = "top\n/work\ndev\nhello from the image";
 
-/// The registry's `team/dev:1`, which is not here.
+/// The registry's `team/dev:1`, which is not here. One of these scenarios that failed may have left it.
 fn absent(user: &User) -> Option<String> {
     let registry = user.surroundings.registry.as_ref()?;
     let reference = format!("{}/team/dev:1", registry.host);
+    user.banger("image delete").arg(&reference).run();
     user.banger("image show").arg(&reference).run().expect_status(1).fails_with(&["team/dev"]);
     Some(reference)
 }
