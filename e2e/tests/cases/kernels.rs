@@ -1,8 +1,10 @@
 //! Kernels: from Debian's package and from files of the user's own.
 
-use banger_e2e::{Sandbox, sandbox::entries};
+use banger_e2e::{Sandbox, fixture::image, processes, sandbox::entries, wait_for};
+use rustix::process::Signal;
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -13,10 +15,17 @@ fn kernel_folder(sandbox: &Sandbox) -> PathBuf {
     folder.clone()
 }
 
-fn bzimage(sandbox: &Sandbox) -> PathBuf {
-    let is_bzimage =
-        |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.get(0x202..0x206) == Some(b"HdrS".as_slice()));
-    entries(&kernel_folder(sandbox)).into_iter().find(is_bzimage).expect("the store keeps the bzImage")
+/// The catalog's kernel as Debian packs it.
+pub(crate) fn bzimage(sandbox: &Sandbox) -> PathBuf {
+    with_magic(sandbox, 0x202, b"HdrS")
+}
+
+/// The file of that kernel that has these bytes there.
+fn with_magic(sandbox: &Sandbox, at: usize, magic: &[u8]) -> PathBuf {
+    let has =
+        |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.get(at..).is_some_and(|rest| rest.starts_with(magic)));
+    let files = entries(&kernel_folder(sandbox));
+    files.iter().find(|path| has(path)).unwrap_or_else(|| panic!("none of {files:?} is such a file")).clone()
 }
 
 #[test]
@@ -55,6 +64,14 @@ fn an_imported_kernel_boots_and_is_not_deleted_while_in_use() {
     sandbox.banger("vm delete --force box").run().ok();
     sandbox.banger("kernel delete mine").run().ok();
     sandbox.banger("kernel show mine").run().fails_with(&["mine"]);
+
+    // The same as the plain ELF file that a kernel's build leaves.
+    let elf = sandbox.scratch().join("vmlinux");
+    fs::copy(with_magic(&sandbox, 0, b"\x7fELF"), &elf).unwrap();
+    sandbox.banger("kernel import --modules").arg(&modules).arg(&elf).arg("plain").run().ok();
+    let release = sandbox.banger("kernel show --json plain").run().json()["release"].clone();
+    let output = sandbox.banger("vm run --rm --kernel plain -- uname -r").run();
+    assert_eq!(output.ok(), release);
 }
 
 /// The modules folder of Debian's package, as a user would have it below `/lib/modules`.
@@ -101,4 +118,25 @@ fn a_kernel_that_never_boots_is_given_up_with_its_last_words() {
     assert_eq!(sandbox.vm_names(), ["box"]);
     assert_eq!(sandbox.existing("box").show()["last_end"]["reason"]["why"], "never-ready");
     assert!(!sandbox.banger("vm logs box").run().ok().is_empty());
+}
+
+#[test]
+fn a_guest_that_stands_still_is_given_up_in_time_with_its_last_words() {
+    let sandbox = Sandbox::new();
+    let reference = image::busybox_reference();
+    sandbox.configure(&format!("image = \"{reference}\"\nboot-timeout = 5\n"));
+    sandbox.daemon_pid();
+    let run = sandbox.banger("vm run --rm --name box -- true").start();
+    wait_for("the boot", || {
+        let open = sandbox.api("GET", "/operations", None).run().json();
+        (open["operations"][0]["stage"]["stage"] == "boot").then_some(())
+    });
+    let vmm = sandbox.processes().into_iter().find(|process| process.command.contains("console.1.log"));
+    processes::signal(vmm.unwrap_or_else(|| panic!("{:?}", sandbox.processes())).pid, Signal::STOP);
+    // As a guest would that came this far.
+    let console = entries(&sandbox.state().join("vms")).pop().unwrap().join("console.1.log");
+    fs::OpenOptions::new().append(true).open(console).unwrap().write_all(b"the last word\n").unwrap();
+    run.wait().fails_with(&["box", "did not answer within 5 s", "the last word"]);
+    assert_eq!(sandbox.existing("box").show()["last_end"]["reason"]["why"], "never-ready");
+    assert!(sandbox.banger("vm logs box").run().ok().contains("the last word"));
 }
