@@ -76,6 +76,11 @@ impl Terminal {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 
+    /// The lines that a person sees now, without empty ones below.
+    pub fn screen(&self) -> Vec<String> {
+        screen(&self.shown())
+    }
+
     /// Waits until that text has been shown.
     #[track_caller]
     pub fn shows(&self, text: &str) {
@@ -104,5 +109,56 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What a terminal makes of that text: lines, moves up and down, and erased lines. It is never scrolled and knows no colours.
+fn screen(text: &str) -> Vec<String> {
+    let mut lines: Vec<Vec<char>> = vec![Vec::new()];
+    let (mut row, mut column) = (0_usize, 0_usize);
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            '\x1b' => {
+                let mut parameter = String::new();
+                let end = letters.by_ref().skip(1).find(|letter| {
+                    let is_end = letter.is_ascii_alphabetic();
+                    parameter.extend((!is_end).then_some(*letter));
+                    is_end
+                });
+                match (end, parameter.parse().unwrap_or(0)) {
+                    (Some('A'), up) => row = row.saturating_sub(up.max(1)),
+                    (Some('B'), down) => row += down.max(1),
+                    (Some('K'), 2) => lines[row].clear(),
+                    (Some('K'), 0) => lines[row].truncate(column),
+                    _ => {}
+                }
+            }
+            letter => {
+                let line = &mut lines[row];
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = letter;
+                column += 1;
+            }
+        }
+        lines.resize(lines.len().max(row + 1), Vec::new());
+    }
+    let mut lines: Vec<String> =
+        lines.into_iter().map(|line| line.into_iter().collect::<String>().trim_end().to_owned()).collect();
+    lines.truncate(lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::screen;
+
+    #[test]
+    fn a_screen_has_what_was_not_painted_over_or_erased() {
+        let text = "one\r\n\x1b[1mtwo\x1b[0m\r\nthree\x1b[1A\r\x1b[2K2\r\n\r\x1b[2K\r\n\r\n";
+        assert_eq!(screen(text), ["one", "2"]);
+        assert_eq!(screen("abc\rX\x1b[K"), ["X"]);
     }
 }

@@ -1,6 +1,6 @@
 //! `vm run`: the main job, from an image's name to a command's exit status.
 
-use banger_e2e::{Sandbox, processes, wait_for};
+use banger_e2e::{Sandbox, processes, terminal::Terminal, wait_for};
 
 #[test]
 fn a_command_runs_and_nothing_is_left() {
@@ -27,6 +27,9 @@ fn stdin_stdout_and_stderr_are_the_commands() {
     assert!(output.stderr.lines().any(|line| line == "err"), "{output}");
 }
 
+/// Stages that every run has.
+const STAGES: [&str; 3] = ["make the disks", "start the VMM", "boot"];
+
 #[test]
 fn progress_goes_to_stderr_as_plain_lines_and_begins_with_what_the_vm_is_made_of() {
     let sandbox = Sandbox::new();
@@ -36,7 +39,24 @@ fn progress_goes_to_stderr_as_plain_lines_and_begins_with_what_the_vm_is_made_of
     for part in ["2 vcpu", "384 MiB", "2 GiB"] {
         assert!(spec.contains(part), "{spec}");
     }
+    let said: Vec<_> = output.stderr.lines().filter(|line| STAGES.contains(line)).collect();
+    assert_eq!(said, STAGES, "each stage once, in order: {output}");
     assert!(!output.stderr.contains('\x1b') && !output.stderr.contains('\r'), "no terminal, no escapes: {output}");
+}
+
+#[test]
+fn on_a_terminal_each_stage_has_a_live_line_that_goes_when_it_ends() {
+    let sandbox = Sandbox::new();
+    let mut terminal = Terminal::open(sandbox.banger("vm run --rm -- echo here"));
+    terminal.shows("\u{2801} boot");
+    terminal.shows("here");
+    assert!(terminal.ends().success(), "{}", terminal.shown());
+    let screen = terminal.screen();
+    assert_eq!(screen.last().map(String::as_str), Some("here"), "{screen:#?}");
+    assert!(screen[0].starts_with("spec: "), "{screen:#?}");
+    // One that took long leaves a line with its time; none leaves itself.
+    let left = |line: &&String| line.contains(char::is_alphabetic) && STAGES.iter().any(|stage| line.ends_with(stage));
+    assert_eq!(screen.iter().find(left), None, "{screen:#?}");
 }
 
 #[test]
