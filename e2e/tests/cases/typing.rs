@@ -1,7 +1,8 @@
 //! A person at a terminal: a shell, its size, Ctrl-C, and the end of it.
 
 use crate::shared::{sandbox, vm};
-use banger_e2e::{Sandbox, terminal::Terminal};
+use banger_e2e::{Sandbox, processes, terminal::Terminal};
+use rustix::process::Signal;
 
 #[test]
 fn a_shell_has_a_terminal_that_follows_the_size_of_ours() {
@@ -31,11 +32,23 @@ fn ctrl_c_reaches_the_process_group_in_the_guest_and_not_the_shell() {
 
 #[test]
 fn ctrl_c_without_a_terminal_in_the_guest_ends_the_command_there() {
-    let call = vm().exec("sh -c").arg("trap 'echo caught; exit 9' INT; sleep 615 & wait");
+    let call = vm().exec_with("--no-tty", "sh -c").arg("trap 'echo caught; exit 9' INT; sleep 615 & wait");
     let mut terminal = Terminal::open(call);
     vm().wait_for_process("sleep 615");
     terminal.types("\x03");
     assert_eq!(terminal.ends().code(), Some(9), "{}", terminal.shown());
+}
+
+#[test]
+fn an_interrupt_of_a_client_with_pipes_reaches_the_whole_process_group_in_the_guest() {
+    // The shell obeys its trap only when its child has ended, so the child has to be reached as well.
+    let call = vm().sh("trap 'echo caught; exit 9' INT; sleep 618; echo not reached").start();
+    vm().wait_for_process("sleep 618");
+    processes::signal(call.pid(), Signal::INT);
+    let output = call.wait();
+    output.expect_status(9);
+    assert_eq!(output.stdout, "caught\n");
+    assert_eq!(vm().process("sleep 618"), None);
 }
 
 #[test]
