@@ -27,12 +27,22 @@ fn auto_says_in_one_line_what_it_took_and_why() {
 
 #[test]
 fn what_was_found_out_about_kvm_is_remembered() {
+    if !Path::new("/dev/kvm").exists() {
+        skip!("vmm: what was found out about KVM", "no /dev/kvm to be tried");
+    }
     let sandbox = Sandbox::new();
-    sandbox.banger("vm run --rm -- true").run().ok();
+    // What the run that filled the store has found out.
+    std::fs::remove_dir_all(sandbox.state().join("proofs")).unwrap();
+    let tries = || {
+        let log = std::fs::read_to_string(sandbox.state().join("bangerd.log")).unwrap();
+        log.matches("\"tried KVM\"").count()
+    };
+    sandbox.banger("vm run --rm --vmm qemu -- true").run().ok();
+    assert_eq!(tries(), 1, "it was tried before it was trusted");
     sandbox.stop_daemon();
-    let second = sandbox.banger("vm run --rm -- true").run();
+    let second = sandbox.banger("vm run --rm --vmm qemu -- true").run();
     second.ok();
-    assert!(!second.stderr.contains("probe") && !second.stderr.contains("Probing"), "{second}");
+    assert_eq!(tries(), 1, "the next daemon knows: {second}");
 }
 
 #[test]
@@ -44,6 +54,14 @@ fn a_vmm_that_is_not_there_is_named_with_what_to_do() {
     ));
     let run = sandbox.banger("vm run --rm --vmm qemu -- true").run();
     run.fails_with(&["/no/such/qemu"]);
+    sandbox.assert_nothing_runs();
+
+    sandbox.configure(&format!(
+        "image = \"{}\"\n[programs]\nfirecracker = \"/no/such/firecracker\"\n",
+        banger_e2e::fixture::image::busybox_reference()
+    ));
+    let run = sandbox.banger("vm run --rm --vmm firecracker -- true").run();
+    run.fails_with(&["/no/such/firecracker", "hint: "]);
     sandbox.assert_nothing_runs();
 }
 
