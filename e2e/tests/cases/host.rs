@@ -21,6 +21,9 @@ fn root_no_mmdebstrap_no_qemu_no_passt() {
     let Some(hidden) = Hidden::make() else { skip!("missing programs", "needs root, unshare and mount") };
     hidden.without("mmdebstrap", "vm run --rm --image debian-bookworm -- true").fails_with(&["mmdebstrap"]);
     hidden.without("qemu-system-x86_64", "vm run --rm -- true").fails_with(&["qemu-system-x86"]);
+    let doctor = hidden.without("qemu-system-x86_64", "doctor");
+    doctor.expect_status(1);
+    assert!(doctor.stdout.contains("apt-get install qemu-system-x86"), "{doctor}");
     hidden.without("passt", "vm run --rm --net user -- true").fails_with(&["passt"]);
     assert_eq!(hidden.without("passt", "vm run --rm -- ls /sys/class/net").ok(), "lo");
 }
@@ -220,9 +223,13 @@ fn root_folders_of_another_user_are_refused() {
         skip!("folders of another user", "needs root to give a folder away");
     }
     let sandbox = Sandbox::empty();
-    fs::create_dir_all(sandbox.runtime()).unwrap();
-    chown(sandbox.runtime(), Some(12345), Some(12345)).unwrap();
-    sandbox.banger("vm list").run().fails_with(&[sandbox.runtime().to_str().unwrap()]);
+    for folder in [sandbox.data(), sandbox.state(), sandbox.runtime()] {
+        fs::create_dir_all(&folder).unwrap();
+        chown(&folder, Some(12345), Some(12345)).unwrap();
+        sandbox.banger("vm list").run().fails_with(&[folder.to_str().unwrap(), "12345"]);
+        assert_eq!(sandbox.processes(), []);
+        chown(&folder, Some(0), Some(0)).unwrap();
+    }
 }
 
 /// A user that is made for one test and removed after it.
@@ -283,6 +290,12 @@ fn root_an_ordinary_user_runs_the_whole_main_job() {
     }
     fs::copy(image::busybox(), programs.join("busybox.tar")).unwrap();
     let banger = programs.join("banger").display().to_string();
+    for name in ["DATA_HOME", "STATE_HOME", "RUNTIME_DIR"] {
+        let script = format!(
+            "mkdir -m 500 $HOME/{name} && mkdir -m 700 -p $HOME/run && XDG_RUNTIME_DIR=$HOME/run XDG_{name}=$HOME/{name} {banger} vm list"
+        );
+        user.runs(&script).fails_with(&[&user.home.join(name).display().to_string()]);
+    }
     let run =
         user.runs(&format!("{banger} vm run --rm --memory 512M -- sh -c 'id -u; cat /etc/debian_version; exit 37'"));
     run.expect_status(37);
