@@ -1,6 +1,10 @@
 //! The network without root: a resolver and the world, but nothing of the host's own.
 
-use banger_e2e::{Call, Sandbox, Vm, place::find, processes, skip, wait_for};
+use banger_e2e::{
+    Call, Sandbox, Vm,
+    place::{Place, find},
+    processes, skip, wait_for,
+};
 use std::{
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
@@ -38,7 +42,7 @@ impl Server {
 }
 
 /// The host's own addresses that are neither loopback nor link-local.
-fn own_addresses() -> Vec<IpAddr> {
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
     let listed = Call::new(find("ip").unwrap_or_else(|| "ip".into())).words("-o addr show up").run();
     let addresses =
         listed.stdout.lines().filter_map(|line| line.split_whitespace().nth(3)?.split('/').next()?.parse().ok());
@@ -101,10 +105,47 @@ fn root_the_guest_reaches_a_server_beyond_the_host() {
     }
     let Some(beyond) = Beyond::make() else { skip!(name, "no network namespaces here") };
     let sandbox = Sandbox::new();
+    // The daemon lives where this host's resolver is one that knows one name.
+    let config = sandbox.scratch().join("resolv.conf");
+    std::fs::write(&config, format!("nameserver {}\n", Beyond::HERE)).unwrap();
+    serve_one_name(Beyond::HERE, b"\x06beyond\x07example\0", [203, 0, 113, 2]);
+    let daemon = format!(
+        "mount --bind {} /etc/resolv.conf && exec {} vm list",
+        config.display(),
+        Place::get().program("banger").display()
+    );
+    sandbox.tool("unshare").words("--mount sh -c").arg(daemon).run().ok();
     let vm = online(&sandbox);
+    wait_for("the name's address", || {
+        let answer = vm.exec("nslookup beyond.example").run();
+        (answer.status.success() && answer.stdout.contains(&beyond.address)).then_some(())
+    });
     wait_for("the page from beyond", || {
         let page = vm.sh(&format!("timeout 5 wget -q -O - http://{}:8080/", beyond.address)).run();
         (page.stdout == "from beyond\n").then_some(())
+    });
+}
+
+/// A name server of this host, for this process's life, that knows the address of one name, which is given as it travels.
+fn serve_one_name(address: &str, name: &'static [u8], is_at: [u8; 4]) {
+    let socket = UdpSocket::bind((address, 53)).unwrap();
+    std::thread::spawn(move || {
+        let mut question = [0; 512];
+        while let Ok((length, asker)) = socket.recv_from(&mut question) {
+            let asked = &question[..length];
+            let (id, rest) = (&asked[..2], &asked[12..]);
+            let known = rest.starts_with(name);
+            let question = &rest[..rest.iter().position(|byte| *byte == 0).unwrap() + 5];
+            let is_for_ipv4 = question.ends_with(&[0, 1, 0, 1]);
+            let flags = if known { [0x81, 0x80] } else { [0x81, 0x83] };
+            let mut answer = [id, &flags, &[0, 1, 0, u8::from(known && is_for_ipv4), 0, 0, 0, 0], question].concat();
+            if known && is_for_ipv4 {
+                // The name of the question, an address, for a minute.
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                answer.extend(is_at);
+            }
+            let _ = socket.send_to(&answer, asker);
+        }
     });
 }
 
@@ -116,6 +157,9 @@ struct Beyond {
 }
 
 impl Beyond {
+    /// This host's end of the wire.
+    const HERE: &str = "203.0.113.1";
+
     fn make() -> Option<Self> {
         let pid = std::process::id();
         let (namespace, here) = (format!("banger-e2e-{pid}"), format!("bge{}", pid % 100_000));
@@ -123,7 +167,7 @@ impl Beyond {
         let ip = |words: &str| Call::new(find("ip").unwrap()).words(words).run().status.success();
         let made = ip(&format!("netns add {namespace}"))
             && ip(&format!("link add {here} type veth peer name there netns {namespace}"))
-            && ip(&format!("addr add 203.0.113.1/30 dev {here}"))
+            && ip(&format!("addr add {}/30 dev {here}", Self::HERE))
             && ip(&format!("link set {here} up"))
             && ip(&format!("-n {namespace} addr add {address}/30 dev there"))
             && ip(&format!("-n {namespace} link set there up"))
@@ -132,7 +176,7 @@ impl Beyond {
             ip(&format!("netns del {namespace}"));
             return None;
         }
-        let page = banger_e2e::place::Place::get().folder("page");
+        let page = Place::get().folder("page");
         std::fs::write(page.join("index.html"), "from beyond\n").unwrap();
         let mut server =
             Call::new(find("ip").unwrap()).words(&format!("netns exec {namespace}")).arg(find("busybox").unwrap());
