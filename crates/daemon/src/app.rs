@@ -117,6 +117,14 @@ impl App {
         Ok(users)
     }
 
+    /// The VMs that a prune may remove: those that are stopped, and that nobody acts on. One of a client that is about to
+    /// start what it has made is none.
+    pub(crate) async fn prunable(&self) -> Result<Vec<VmRow>, DbError> {
+        let mut vms = self.db.vms().await?;
+        vms.retain(|vm| self.status(vm) == Status::Stopped && self.slots.try_lock(&vm.id).is_some());
+        Ok(vms)
+    }
+
     /// Refuses a guest that could not be given its memory beside the VMs that run, or are about to.
     pub(crate) async fn check_memory(&self, asked: ByteSize) -> Result<(), VerbError> {
         let running = self.db.vms().await?.into_iter().filter(|vm| vm.target == Target::Running);

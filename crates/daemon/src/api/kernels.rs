@@ -56,8 +56,9 @@ pub(super) async fn show(
 )]
 pub(super) async fn pull(State(app): State<Arc<App>>, op: Op, Json(request): Json<PullKernel>) -> Response {
     events::run(&app, op.0, format!("pull kernel {}", request.kernel), move |app, cx| async move {
-        let here = app.prepare.find_kernel(&request.kernel).await.ok().filter(|kernel| kernel.manifest.is_current());
-        if let Some(kernel) = here.filter(|kernel| !request.force && kernel.name.is_catalog()) {
+        if !request.force
+            && let Some(kernel) = app.prepare.kernel_that_is_here(&request.kernel).await?
+        {
             cx.note(format!("{} is already here", kernel.name));
             return Ok(OpResult::Kernel(view(kernel, &app.kernel_users().await?)).into());
         }

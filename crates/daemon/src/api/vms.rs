@@ -7,7 +7,12 @@ use super::{
     extract::{Json, Path, Query},
     op_id::Op,
 };
-use crate::{App, leases::Lease, op::OpCx, verbs};
+use crate::{
+    App,
+    leases::Lease,
+    op::OpCx,
+    verbs::{self, create::Made},
+};
 use axum::{extract::State, response::Response};
 use banger_model::{
     ByteSize, VmId, VmName,
@@ -16,7 +21,7 @@ use banger_model::{
         op::{OpEvent, OpResult},
         vm::{CreateVm, PrunableVm, PruneList, VmList, VmView},
     },
-    vm::{Status, Verb},
+    vm::Verb,
 };
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -39,9 +44,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<axum::Json<VmLis
     responses((status = 200, body = PruneList), (status = "default", body = ErrorBody)),
 )]
 pub(super) async fn prunable(State(app): State<Arc<App>>) -> Result<axum::Json<PruneList>, Failure> {
-    let rows = app.db.vms().await?;
-    let stopped = rows.into_iter().filter(|row| app.status(row) == Status::Stopped);
-    let vms = stopped.map(|row| PrunableVm {
+    let vms = app.prunable().await?.into_iter().map(|row| PrunableVm {
         used: ByteSize(app.host.used(row.id)),
         id: row.id,
         name: row.name,
@@ -84,11 +87,11 @@ pub(super) async fn create(State(app): State<Arc<App>>, op: Op, Json(request): J
 /// What `POST /vms` does.
 pub(crate) async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
     let start = request.start;
-    let (mut vm, lease) = verbs::create::create(&app, request, &cx).await?;
-    let id = vm.id;
+    let Made { mut vm, slot, lease } = verbs::create::create(&app, request, &cx).await?;
+    let (id, name) = (vm.id, vm.name.clone());
     if start {
-        let name = vm.name.clone();
-        match verbs::start::start(&app, &name, &cx).await {
+        // The slot was never let go: nobody could delete it, or start it, in between.
+        match verbs::start::start_held(&app, vm, slot, &cx).await {
             Ok(started) => vm = started,
             Err(error) => {
                 let failure = Failure::from(error);
@@ -102,7 +105,6 @@ pub(crate) async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx)
             }
         }
     }
-    let name = vm.name.clone();
     let result = Some(OpResult::Vm(app.view(vm)));
     let afterwards = lease.map(|lease| -> BoxFuture<'static, ()> { Box::pin(let_go(app, name, id, lease, cx)) });
     Ok(Outcome { result, afterwards })

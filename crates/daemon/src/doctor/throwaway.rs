@@ -7,7 +7,7 @@ use crate::{
     guest::{Incoming, SessionError},
     op::{Cancelled, OpCx},
     prepare::PrepareError,
-    verbs::{self, VerbError, chain},
+    verbs::{self, VerbError, chain, create::Made},
 };
 use banger_model::{
     ByteSize,
@@ -35,7 +35,7 @@ pub(crate) async fn boot(app: &App, cx: &OpCx) -> Result<Vec<Check>, Cancelled> 
         app.host.doubt_kvm(vmm);
     }
     let request = CreateVm { memory: Some(MEMORY), disk: Some(DISK), vcpu: Some(1), rm: true, ..CreateVm::default() };
-    let (vm, lease) = match verbs::create::create(app, request, cx).await {
+    let Made { vm, slot, lease } = match verbs::create::create(app, request, cx).await {
         Ok(made) => made,
         Err(VerbError::Cancelled(cancelled) | VerbError::Prepare(PrepareError::Cancelled(cancelled))) => {
             return Err(cancelled);
@@ -43,7 +43,7 @@ pub(crate) async fn boot(app: &App, cx: &OpCx) -> Result<Vec<Check>, Cancelled> 
         Err(error) => return Ok(vec![fail(name, format!("could not be made: {}", chain(&error)), advice(&error))]),
     };
     let begun = Instant::now();
-    let started = verbs::start::start(app, &vm.name, cx).await;
+    let started = verbs::start::start_held(app, vm.clone(), slot, cx).await;
     let booted = begun.elapsed();
     let mut checks = match started {
         Ok(vm) => ran(app, vm, booted).await,

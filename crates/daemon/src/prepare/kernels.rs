@@ -42,6 +42,14 @@ impl Prepare {
         Ok(blocking("the store", move || kernel::get(&store, &name)).await??)
     }
 
+    /// The kernel of that name, if it is here and a pull would leave it as it is.
+    pub(crate) async fn kernel_that_is_here(&self, name: &KernelRef) -> Result<Option<Kernel>, PrepareError> {
+        let (store, name) = (self.store.clone(), name.clone());
+        let find = move || kernel::get(&store, &name).ok().filter(|kernel| kernel.manifest.is_current());
+        // One of the user's is not to be had from anywhere.
+        Ok(blocking("the store", find).await?.filter(|kernel| kernel.name.is_catalog()))
+    }
+
     /// All kernels that are here, sorted by name.
     pub(crate) async fn list_kernels(&self) -> Result<Vec<Kernel>, PrepareError> {
         let store = self.store.clone();

@@ -142,7 +142,8 @@ async fn act_with(app: &App, name: &VmName, call: Call, cx: &OpCx) -> Result<(),
 
 async fn create(app: &App, name: Option<&str>, rm: bool, cx: &OpCx) -> Result<(VmRow, Option<Lease>), VerbError> {
     let request = CreateVm { name: name.map(self::name), memory: Some(ByteSize::mib(128)), rm, ..CreateVm::default() };
-    verbs::create::create(app, request, cx).await
+    let made = verbs::create::create(app, request, cx).await?;
+    Ok((made.vm, made.lease))
 }
 
 /// Waits until `holds` is true of the VM's row.

@@ -51,6 +51,25 @@ pub(crate) async fn down(host: &dyn Host, id: VmId, target: Target) -> Vec<LeftO
     left
 }
 
+/// Goes back down to `target` after what was to build up has failed or was told to end; with `end`, a boot has ended with
+/// it. What goes wrong on the way is told, and does not mask why there was one.
+pub(crate) async fn back(app: &App, vm: &VmRow, target: Target, end: Option<vm::BootEnd>, cx: &OpCx) {
+    let back = async {
+        app.db.turn_back(vm.id).await?;
+        let left = down(app.host.as_ref(), vm.id, target).await;
+        if !left.is_empty() {
+            cx.note(format!("not all of {} could be removed again: {}", vm.name, super::error::list(&left)));
+        }
+        if let Some(end) = end {
+            app.db.note_end(vm.id, end).await?;
+        }
+        close(app, vm.id, target, &left).await
+    };
+    if let Err(error) = back.await {
+        tracing::error!(vm = %vm.id, error = &error as &dyn std::error::Error, "not unwound; the next reconcile goes on");
+    }
+}
+
 /// Closes the VM's operation after going down to `target`. What is left stays on record with the VM, which is degraded
 /// until it is gone.
 pub(crate) async fn close(app: &App, id: VmId, target: Target, left: &[LeftOver]) -> Result<(), DbError> {

@@ -5,42 +5,40 @@ use crate::{
     App,
     db::{Intent, NewVm, OperationRow, VmRow},
     leases::Lease,
+    locks::Held,
     op::OpCx,
 };
 use banger_model::{
-    ByteSize, VmName,
+    ByteSize, Digest, ImageRef, KernelRef, VmName,
     api::{op::VmPlan, vm::CreateVm},
-    spec::VmSpec,
+    spec::{DiskLimits, NetMode, VmSpec, VmmChoice},
     vm::{Target, Verb},
 };
 
 /// How often another generated name is tried when one is taken.
 const NAME_TRIES: u32 = 64;
 
-/// Makes a VM; it is at rest afterwards. With `rm`, it lives as long as the lease.
-pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(VmRow, Option<Lease>), VerbError> {
+/// A VM that was made, and that nobody else acts on as long as its slot is held.
+pub(crate) struct Made {
+    pub(crate) vm: VmRow,
+    pub(crate) slot: Held,
+    /// With `rm`, the VM lives as long as this.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// Makes a VM; it is at rest afterwards.
+pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<Made, VerbError> {
     // 1. validate
     let wanted = app.config.load()?.resolve(&request, &app.host_facts, app.host.user_net())?;
     if request.start {
         app.check_memory(wanted.memory).await?;
     }
     let name = free_name(app, request.name.as_ref()).await?;
-    cx.plan(VmPlan { name: name.clone(), vcpu: wanted.vcpu, memory: wanted.memory, disk: wanted.disk });
+    cx.plan(wanted.plan(name.clone()));
 
     // 2. prepare
     let (image_digest, kernel_digest, keep) = app.prepare.for_create(&wanted.image, &wanted.kernel, cx).await?;
-    let spec = VmSpec {
-        vcpu: wanted.vcpu,
-        memory: wanted.memory,
-        disk: wanted.disk,
-        image: wanted.image,
-        image_digest,
-        kernel: wanted.kernel,
-        kernel_digest,
-        vmm: wanted.vmm,
-        net: wanted.net,
-        limits: wanted.limits,
-    };
+    let spec = wanted.clone().spec(image_digest, kernel_digest);
 
     // 3. intend
     let id = crate::clock::new_vm();
@@ -48,14 +46,14 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
     // Before the row: a VM on record that nobody holds would be removed.
     let lease = request.rm.then(|| app.leases.take(id));
     let vm = NewVm { id, name, spec, created_ms: crate::clock::now_ms(), rm: request.rm };
-    intend(app, vm, request.name.is_none(), cx).await?;
+    intend(app, vm, request.name.is_none().then_some(&wanted), cx).await?;
     drop(keep);
     let vm = app.row(id).await?;
 
     // 4. apply
     let built = apply::up(app.host.as_ref(), &vm, Target::Stopped, cx).await;
     if let Err(source) = built {
-        unwind(app, &vm, cx).await;
+        apply::back(app, &vm, Target::Absent, None, cx).await;
         return Err(VerbError::Host { verb: Verb::Create, name: vm.name, source });
     }
 
@@ -63,21 +61,7 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<(V
     app.db.settle(id, Target::Stopped).await?;
     // As it is now: whoever comes next may change it.
     let vm = app.row(id).await?;
-    drop(slot);
-    Ok((vm, lease))
-}
-
-/// Goes back to nothing. What goes wrong on the way does not mask why it is gone.
-async fn unwind(app: &App, vm: &VmRow, cx: &OpCx) {
-    let back = async {
-        app.db.turn_back(vm.id).await?;
-        let left = apply::down(app.host.as_ref(), vm.id, Target::Absent).await;
-        super::tell_left(&vm.name, &left, cx);
-        apply::close(app, vm.id, Target::Absent, &left).await
-    };
-    if let Err(error) = back.await {
-        tracing::error!(vm = %vm.id, error = &error as &dyn std::error::Error, "not unwound; the next reconcile goes on");
-    }
+    Ok(Made { vm, slot, lease })
 }
 
 /// The name asked for, or one that nobody has: told to the client before the work, and made sure of with the intent.
@@ -98,21 +82,15 @@ async fn free_name(app: &App, asked: Option<&VmName>) -> Result<VmName, VerbErro
     Err(VerbError::NoName(NAME_TRIES))
 }
 
-/// Writes it down. A generated name that somebody took meanwhile is replaced by another.
-async fn intend(app: &App, mut vm: NewVm, generated: bool, cx: &OpCx) -> Result<(), VerbError> {
+/// Writes it down. A generated name that somebody took meanwhile is replaced by another, of which the client is told.
+async fn intend(app: &App, mut vm: NewVm, generated: Option<&Wanted>, cx: &OpCx) -> Result<(), VerbError> {
     for _ in 0..NAME_TRIES {
-        match app.db.intend_create(vm.clone(), OperationRow::begin(cx.id(), Verb::Create)).await? {
-            Intent::Written => return Ok(()),
-            Intent::NameTaken if !generated => return Err(VerbError::NameTaken(vm.name)),
-            Intent::NameTaken => {
+        match (app.db.intend_create(vm.clone(), OperationRow::begin(cx.id(), Verb::Create)).await?, generated) {
+            (Intent::Written, _) => return Ok(()),
+            (Intent::NameTaken, None) => return Err(VerbError::NameTaken(vm.name)),
+            (Intent::NameTaken, Some(wanted)) => {
                 vm.name = free_name(app, None).await?;
-                // The client was told of another.
-                cx.plan(VmPlan {
-                    name: vm.name.clone(),
-                    vcpu: vm.spec.vcpu,
-                    memory: vm.spec.memory,
-                    disk: vm.spec.disk,
-                });
+                cx.plan(wanted.plan(vm.name.clone()));
             }
         }
     }
@@ -122,12 +100,25 @@ async fn intend(app: &App, mut vm: NewVm, generated: bool, cx: &OpCx) -> Result<
 /// What a create asks for after all defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) image: banger_model::ImageRef,
-    pub(crate) kernel: banger_model::KernelRef,
+    pub(crate) image: ImageRef,
+    pub(crate) kernel: KernelRef,
     pub(crate) vcpu: u32,
     pub(crate) memory: ByteSize,
     pub(crate) disk: ByteSize,
-    pub(crate) vmm: banger_model::spec::VmmChoice,
-    pub(crate) net: banger_model::spec::NetMode,
-    pub(crate) limits: banger_model::spec::DiskLimits,
+    pub(crate) vmm: VmmChoice,
+    pub(crate) net: NetMode,
+    pub(crate) limits: DiskLimits,
+}
+
+impl Wanted {
+    /// What the client is told before anything is fetched.
+    fn plan(&self, name: VmName) -> VmPlan {
+        VmPlan { name, vcpu: self.vcpu, memory: self.memory, disk: self.disk }
+    }
+
+    /// With what its names mean now.
+    fn spec(self, image_digest: Digest, kernel_digest: Digest) -> VmSpec {
+        let Self { image, kernel, vcpu, memory, disk, vmm, net, limits } = self;
+        VmSpec { vcpu, memory, disk, image, image_digest, kernel, kernel_digest, vmm, net, limits }
+    }
 }

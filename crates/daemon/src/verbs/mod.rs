@@ -33,13 +33,6 @@ enum Admitted {
     Already(VmRow),
 }
 
-/// Names to the user what an unwinding could not remove; the error is why there was one.
-fn tell_left(name: &VmName, left: &[apply::LeftOver], cx: &OpCx) {
-    if !left.is_empty() {
-        cx.note(format!("not all of {name} could be removed again: {}", error::list(left)));
-    }
-}
-
 /// [`App::admit`] for verbs that ask for a status rather than for a change.
 async fn admit(app: &App, name: &VmName, verb: Verb, cx: &OpCx) -> Result<Admitted, VerbError> {
     match app.admit(name, verb).await {

@@ -5,6 +5,7 @@ use crate::{
     App,
     db::{BootRow, OperationRow, VmRow},
     host::{BootError, HostError},
+    locks::Held,
     op::OpCx,
 };
 use banger_model::{
@@ -19,11 +20,15 @@ use banger_model::{
 
 /// Boots a VM; one that runs is left as it is.
 pub(crate) async fn start(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow, VerbError> {
+    match super::admit(app, name, Verb::Start, cx).await? {
+        Admitted::Go(vm, slot) => start_held(app, vm, slot, cx).await,
+        Admitted::Already(vm) => Ok(vm),
+    }
+}
+
+/// Boots a VM at rest whose slot the caller has held since it saw that.
+pub(crate) async fn start_held(app: &App, vm: VmRow, slot: Held, cx: &OpCx) -> Result<VmRow, VerbError> {
     // 1. validate
-    let (vm, slot) = match super::admit(app, name, Verb::Start, cx).await? {
-        Admitted::Go(vm, slot) => (vm, slot),
-        Admitted::Already(vm) => return Ok(vm),
-    };
     app.check_memory(vm.spec.memory).await?;
 
     // 2. prepare
@@ -131,16 +136,7 @@ async fn unwind(app: &App, vm: &VmRow, verb: Verb, failure: Failure, cx: &OpCx) 
         Failure::Db(source) => VerbError::Db(source),
     };
     let end = BootEnd { at_ms: crate::clock::now_ms(), boot: vm.boots, reason: end_reason(&cause) };
-    let back = async {
-        app.db.turn_back(vm.id).await?;
-        let left = apply::down(app.host.as_ref(), vm.id, Target::Stopped).await;
-        super::tell_left(&vm.name, &left, cx);
-        app.db.note_end(vm.id, end).await?;
-        apply::close(app, vm.id, Target::Stopped, &left).await
-    };
-    if let Err(error) = back.await {
-        tracing::error!(vm = %vm.id, error = &error as &dyn std::error::Error, "not unwound; the next reconcile goes on");
-    }
+    apply::back(app, vm, Target::Stopped, Some(end), cx).await;
     cause
 }
 

@@ -5,6 +5,7 @@
 
 mod keyed;
 mod names;
+mod prune;
 mod shared;
 mod uses;
 pub(super) mod verbs;
