@@ -271,7 +271,7 @@ impl CliError {
                 "end whatever `bangerd start` waits for, then try again".into()
             }
             Self::Client(ClientError::Connect { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-                "the socket belongs to another user: check HOME and XDG_RUNTIME_DIR".into()
+                OTHERS_DAEMON.into()
             }
             Self::Client(ClientError::NoHome(_)) => "set HOME".into(),
             Self::Client(ClientError::Lost(_) | ClientError::BrokeOff(_) | ClientError::NoEnd { .. }) => {
@@ -302,6 +302,7 @@ impl CliError {
     }
 }
 
+const OTHERS_DAEMON: &str = "the socket belongs to another user: check HOME and XDG_RUNTIME_DIR";
 const OTHER_VERSION: &str =
     "the daemon may be of another version: run `banger daemon stop` and try again (VMs go on running)";
 
@@ -411,6 +412,7 @@ fn hint(body: &ErrorBody) -> Option<String> {
     };
     Some(match body.code {
         ErrorCode::UnknownRoute | ErrorCode::UnsupportedVersion => OTHER_VERSION.into(),
+        ErrorCode::Forbidden => OTHERS_DAEMON.into(),
         ErrorCode::VmNotFound => "see which VMs there are with `banger vm list`".into(),
         ErrorCode::VmNameTaken => "choose another name with `--name`, or delete that VM".into(),
         ErrorCode::VmStatus => match body.vms.first() {

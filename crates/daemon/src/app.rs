@@ -59,8 +59,9 @@ pub(crate) struct App {
 }
 
 /// What an [`App`] is made of.
-pub(crate) struct Parts {
+pub(crate) struct Services {
     pub(crate) paths: Paths,
+    pub(crate) config: ConfigFile,
     pub(crate) host_facts: HostFacts,
     pub(crate) db: Db,
     pub(crate) host: Arc<dyn Host>,
@@ -68,11 +69,11 @@ pub(crate) struct Parts {
 }
 
 impl App {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { paths, host_facts, db, host, prepare } = parts;
+    pub(crate) fn new(services: Services) -> Arc<Self> {
+        let Services { paths, config, host_facts, db, host, prepare } = services;
         Arc::new_cyclic(|this| Self {
-            config: ConfigFile::new(paths.config.clone()),
             paths,
+            config,
             host_facts,
             db,
             host,

@@ -25,6 +25,7 @@ mod prepare;
 mod reconcile;
 mod resource;
 mod room;
+mod root;
 mod search_path;
 mod task;
 mod verbs;

@@ -13,7 +13,7 @@ use banger_model::{
     },
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, MutexGuard, Weak},
 };
 use tokio::sync::{Notify, mpsc};
@@ -52,6 +52,11 @@ pub(crate) struct Operations {
     open: Arc<Mutex<BTreeMap<OpId, Weak<Shared>>>>,
 }
 
+/// An operation of that id is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an operation {0} is open already")]
+pub(crate) struct Open(pub(crate) OpId);
+
 /// The operation was told to end, or the only client that wanted it has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cancelled")]
@@ -59,7 +64,12 @@ pub(crate) struct Cancelled;
 
 impl Operations {
     /// Begins one; its events come out of the receiver.
-    pub(crate) fn begin(&self, id: OpId, what: String) -> (OpCx, mpsc::Receiver<OpEvent>) {
+    ///
+    /// # Errors
+    /// When one of that id is open: what is logged and told of two could not be told apart.
+    pub(crate) fn begin(&self, id: OpId, what: String) -> Result<(OpCx, mpsc::Receiver<OpEvent>), Open> {
+        let mut open = self.lock();
+        let Entry::Vacant(place) = open.entry(id) else { return Err(Open(id)) };
         let (events, receiver) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             id,
@@ -69,9 +79,10 @@ impl Operations {
             stage: Mutex::new(None),
             registry: self.clone(),
         });
-        self.lock().insert(id, Arc::downgrade(&shared));
+        place.insert(Arc::downgrade(&shared));
+        drop(open);
         let _ = events.try_send(OpEvent::Begun { op: id, what });
-        (OpCx { shared, events }, receiver)
+        Ok((OpCx { shared, events }, receiver))
     }
 
     /// All that are open, oldest first.
@@ -218,7 +229,8 @@ mod tests {
     async fn an_operation_is_listed_until_it_ends() {
         let operations = Operations::default();
         let id = crate::clock::new_op();
-        let (cx, mut events) = operations.begin(id, "create box".into());
+        let (cx, mut events) = operations.begin(id, "create box".into()).unwrap();
+        assert_eq!(operations.begin(id, "another".into()).err(), Some(Open(id)));
         cx.stage(Stage::Fetch, "x");
         assert_eq!(operations.list()[0].stage.as_ref().unwrap().stage, Stage::Fetch);
         assert!(operations.cancel(id));
@@ -230,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_goes_ends_only_what_may_be_abandoned() {
-        let (cx, events) = Operations::default().begin(crate::clock::new_op(), "x".into());
+        let (cx, events) = Operations::default().begin(crate::clock::new_op(), "x".into()).unwrap();
         drop(events);
         assert_eq!(cx.abandonable(std::future::pending::<()>()).await, Err(Cancelled));
         assert_eq!(cx.cancellable(async { 7 }).await, Ok(7));
@@ -239,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn the_daemon_s_end_ends_only_what_may_be_abandoned() {
         let operations = Operations::default();
-        let (cx, _events) = operations.begin(crate::clock::new_op(), "x".into());
+        let (cx, _events) = operations.begin(crate::clock::new_op(), "x".into()).unwrap();
         operations.stop_preparing();
         assert_eq!(cx.abandonable(std::future::pending::<()>()).await, Err(Cancelled));
         assert_eq!(cx.cancellable(async { 7 }).await, Ok(7));

@@ -6,6 +6,7 @@
 //! locks and channels of `tokio::sync` need no such seam: they know of no runtime, and a step of theirs is one step.
 
 use std::sync::{MutexGuard, PoisonError};
+use tracing::Instrument;
 
 /// Memory that several threads use, for moments that hold nobody up. A panic while it was held does not matter to others:
 /// what is behind it is changed in single steps.
@@ -27,18 +28,18 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Begins a task that goes on by itself.
+/// Begins a task that goes on by itself. What it logs belongs to the operation that began it.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     #[cfg(test)]
     if explored::now() {
         drop(shuttle::future::spawn(task));
         return;
     }
-    drop(tokio::spawn(task));
+    drop(tokio::spawn(task.in_current_span()));
 }
 
 /// Begins work that may block, on a thread of its own. It goes on when nobody waits for its outcome, which is none if it
-/// panicked.
+/// panicked. What it logs belongs to the operation that began it.
 pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Option<T>> + Send {
@@ -57,7 +58,8 @@ fn begin(work: impl FnOnce() + Send + 'static) {
         drop(shuttle::thread::spawn(work));
         return;
     }
-    drop(tokio::task::spawn_blocking(work));
+    let span = tracing::Span::current();
+    drop(tokio::task::spawn_blocking(move || span.in_scope(work)));
 }
 
 /// Waits, on a thread of [`blocking`].

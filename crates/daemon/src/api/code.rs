@@ -1,6 +1,6 @@
 //! Which closed code each failure has.
 
-use super::error::Failure;
+use super::error::{Failure, Unreadable};
 use crate::{
     guest::SessionError,
     host::{BootError, ChooseError, HostError, UsageError},
@@ -46,8 +46,11 @@ fn of_kind(failure: &Failure) -> ErrorCode {
         | Failure::TooLarge { .. }
         | Failure::ContentType { .. }
         | Failure::NoOperation { .. }
+        | Failure::OperationOpen(_)
+        | Failure::Unreadable(Unreadable::NoHttp | Unreadable::BrokeOff)
         | Failure::NoBoot { .. }
         | Failure::Client { .. } => ErrorCode::BadRequest,
+        Failure::Unreadable(Unreadable::Stranger { .. }) => ErrorCode::Forbidden,
         Failure::UnknownRoute { .. } | Failure::WrongMethod { .. } => ErrorCode::UnknownRoute,
         Failure::Version { .. } => ErrorCode::UnsupportedVersion,
         Failure::NotRunning { .. } | Failure::NeverBooted { .. } => ErrorCode::VmStatus,

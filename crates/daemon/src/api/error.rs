@@ -5,6 +5,7 @@ use crate::{
     db::DbError,
     guest::SessionError,
     host::{BootError, UsageError},
+    op::Open,
     prepare::PrepareError,
     verbs::VerbError,
 };
@@ -15,7 +16,7 @@ use axum::{
 use banger_model::{
     OpId, VmName,
     api::{
-        API_PREFIX,
+        API_PREFIX, OP_HEADER, VERSION_HEADER,
         error::{ErrorBody, ErrorCode},
         vm::EndReason,
     },
@@ -29,6 +30,9 @@ pub(crate) enum Failure {
     /// The request's own fault, found by whoever parses that part of it.
     #[error("the {part} of the request is not usable")]
     Request { part: &'static str, source: Box<dyn Error + Send + Sync> },
+    /// No request came of a connection.
+    #[error("what came is no request that can be answered")]
+    Unreadable(#[from] Unreadable),
     #[error("the request's body is larger than {limit} bytes")]
     TooLarge { limit: usize },
     #[error("the request's body is {}, not application/json", got.as_deref().unwrap_or("without a content type"))]
@@ -41,6 +45,9 @@ pub(crate) enum Failure {
     Version { asked: String },
     #[error("no operation {op} is open")]
     NoOperation { op: OpId },
+    /// Two at a time could not be told apart.
+    #[error(transparent)]
+    OperationOpen(#[from] Open),
     #[error("{vm} has had no boot {asked}: its latest is {boots}")]
     NoBoot { vm: VmName, asked: u32, boots: u32 },
     #[error("{vm} has never been started")]
@@ -77,6 +84,28 @@ pub(crate) enum Failure {
     Db(#[from] DbError),
 }
 
+/// Why a connection carries no request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("it comes from {}, and this daemon serves its own user alone", Peer(*uid))]
+    Stranger { uid: Option<u32> },
+    #[error("it is not HTTP/1.1")]
+    NoHttp,
+    #[error("it broke off before its head had come")]
+    BrokeOff,
+}
+
+struct Peer(Option<u32>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(uid) => write!(f, "user {uid}"),
+            None => f.write_str("a user that the system does not name"),
+        }
+    }
+}
+
 impl Failure {
     /// A part of the request that does not parse.
     pub(super) fn bad(part: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -95,6 +124,7 @@ impl Failure {
             Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoOperation { .. } | Self::NoBoot { .. } => StatusCode::NOT_FOUND,
+            Self::OperationOpen(_) => StatusCode::CONFLICT,
             other => status_of(code::of(other)),
         }
     }
@@ -193,6 +223,27 @@ pub(crate) fn body_of(failure: &Failure, op: OpId) -> (StatusCode, ErrorBody) {
     (failure.status(), body)
 }
 
+/// The whole answer to a connection that carries no request, as it goes over the wire. It is an operation of its own.
+pub(crate) fn refuse(why: Unreadable) -> Vec<u8> {
+    let op = crate::clock::new_op();
+    let _span = tracing::info_span!("connection", %op).entered();
+    let (status, body) = body_of(&Failure::from(why), op);
+    log_refusal(&body);
+    let json = serde_json::to_string(&body).unwrap_or_default();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
+         {OP_HEADER}: {op}\r\n{VERSION_HEADER}: {}\r\n\r\n{json}",
+        json.len(),
+        env!("CARGO_PKG_VERSION"),
+    )
+    .into_bytes()
+}
+
+/// Every refusal is logged as it is told.
+pub(super) fn log_refusal(body: &ErrorBody) {
+    tracing::warn!(code = ?body.code, error = body.message, causes = ?body.causes, "refused or failed");
+}
+
 /// Why, outermost cause first.
 pub(super) fn causes(failure: &Failure) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
@@ -211,6 +262,7 @@ pub(super) fn causes(failure: &Failure) -> Vec<String> {
 fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::BadRequest | ErrorCode::UnsupportedVersion => StatusCode::BAD_REQUEST,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::UnknownRoute | ErrorCode::VmNotFound | ErrorCode::ImageNotFound | ErrorCode::KernelNotFound => {
             StatusCode::NOT_FOUND
         }

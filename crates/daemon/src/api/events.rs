@@ -38,7 +38,10 @@ where
     W: FnOnce(Arc<App>, OpCx) -> F + Send + 'static,
     F: Future<Output = Result<Outcome, Failure>> + Send + 'static,
 {
-    let (cx, events) = app.operations.begin(op, what);
+    let (cx, events) = match app.operations.begin(op, what) {
+        Ok(begun) => begun,
+        Err(open) => return Failure::from(open).into_response(),
+    };
     let task = {
         let app = Arc::clone(app);
         async move {

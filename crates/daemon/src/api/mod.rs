@@ -22,6 +22,7 @@ mod running;
 mod stats;
 mod vms;
 
+pub(crate) use error::{Unreadable, refuse};
 #[cfg(test)]
 pub(crate) use {
     error::{Failure, body_of},

@@ -8,6 +8,7 @@ use super::{
     Violation,
     channel::{Channel, Mailbox},
 };
+use crate::task;
 use banger_model::wire::{
     Body, DecodeError, Decoder, Frame,
     guest::{GuestConfig, GuestFacts, Refusal, Reply, Request},
@@ -105,7 +106,8 @@ impl Session {
         let mut decoder = Decoder::default();
         decoder.feed(rest);
         let reader = Arc::clone(&shared);
-        tokio::spawn(async move {
+        // Their words belong to the operation that opened the session: most are its own end.
+        task::spawn(async move {
             let ended = tokio::select! {
                 () = reader.closed.cancelled() => Ok(()),
                 ended = read_frames(read, decoder, &reader) => ended,
@@ -117,7 +119,7 @@ impl Session {
         });
         // It must not keep the queue open that it reads.
         let (ends, sender) = (closed.clone(), Arc::downgrade(&shared));
-        tokio::spawn(async move {
+        task::spawn(async move {
             let ended = tokio::select! {
                 () = ends.cancelled() => return,
                 ended = write_frames(write, queue) => ended,

@@ -326,11 +326,23 @@ impl Machine {
 pub(crate) struct FakeHost {
     world: Arc<World>,
     db: Db,
+    sight: Sight,
 }
+
+/// What the daemon is told of the inventory.
+type Sight = Box<dyn Fn(Inventory) -> std::io::Result<Inventory> + Send + Sync>;
 
 impl FakeHost {
     pub(crate) fn new(world: Arc<World>, db: Db) -> Self {
-        Self { world, db }
+        Self { world, db, sight: Box::new(Ok) }
+    }
+
+    /// One that may not see everything.
+    pub(crate) fn looking_with(
+        self,
+        sight: impl Fn(Inventory) -> std::io::Result<Inventory> + Send + Sync + 'static,
+    ) -> Self {
+        Self { sight: Box::new(sight), ..self }
     }
 
     fn with<T>(&self, id: VmId, act: impl FnOnce(&mut Machine) -> T) -> T {
@@ -374,7 +386,7 @@ impl Host for FakeHost {
     }
 
     fn inventory(&self) -> BoxFuture<'_, Result<Inventory, HostError>> {
-        Box::pin(async { Ok(self.world.inventory()) })
+        Box::pin(async { (self.sight)(self.world.inventory()).map_err(|source| HostError::Processes { source }) })
     }
 
     fn observe(&self, id: VmId) -> Present {

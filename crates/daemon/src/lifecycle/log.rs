@@ -19,7 +19,7 @@ const MOST: u64 = 8 << 20;
 const VARIABLE: &str = "BANGER_LOG";
 
 /// Begins to log. What panics is logged as well: nobody reads a daemon's standard error.
-pub(super) fn begin(paths: &Paths) -> io::Result<()> {
+pub(crate) fn begin(paths: &Paths) -> io::Result<()> {
     let level = std::env::var(VARIABLE).ok().and_then(|word| word.parse().ok()).unwrap_or(LevelFilter::INFO);
     let records = tracing_subscriber::fmt::layer()
         .json()

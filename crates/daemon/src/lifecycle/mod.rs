@@ -3,14 +3,21 @@
 //! Order matters: folders, then the lock that makes us the only one, then the log, the database and the socket. Whoever
 //! holds the lock may take over what a dead daemon left. VMs outlive the daemon, so its end leaves them alone.
 
+mod chores;
+mod daemon;
 mod folders;
 mod instance;
 mod log;
 mod run;
+mod serve;
 mod socket;
 mod start;
 
+#[cfg(test)]
+pub(crate) use daemon::Daemon;
 pub(crate) use instance::InstanceError;
+#[cfg(test)]
+pub(crate) use log::begin as begin_log;
 pub(crate) use run::run;
 pub(crate) use start::start;
 

@@ -1,13 +1,16 @@
 //! The API's socket: only for us, and only ours.
 
-use axum::serve::Listener;
 use rustix::process::getuid;
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
-use tokio::net::{UnixListener, UnixStream, unix::SocketAddr};
+use tokio::net::{UnixListener, UnixStream};
+
+/// How long to wait when the system gives no connections, for want of descriptors as a rule.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A socket that talks to its owner, and to root, and to nobody else. Its file goes with it.
 #[derive(Debug)]
@@ -30,6 +33,32 @@ impl ApiSocket {
     }
 }
 
+/// A peer that this daemon is not for; nobody knows whom when the system does not say.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    pub(super) stream: UnixStream,
+    pub(super) uid: Option<u32>,
+}
+
+impl ApiSocket {
+    /// The next connection.
+    pub(super) async fn accept(&self) -> Result<UnixStream, Stranger> {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                    let admitted = uid.is_some_and(|uid| admitted(uid, getuid().as_raw()));
+                    return if admitted { Ok(stream) } else { Err(Stranger { stream, uid }) };
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no connection can be had");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
 impl Drop for ApiSocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
@@ -39,26 +68,6 @@ impl Drop for ApiSocket {
 /// Whether a user may speak to the daemon of `us`.
 fn admitted(peer: u32, us: u32) -> bool {
     peer == us || peer == 0
-}
-
-impl Listener for ApiSocket {
-    type Io = UnixStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (UnixStream, SocketAddr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
-            match stream.peer_cred() {
-                Ok(peer) if admitted(peer.uid(), getuid().as_raw()) => return (stream, address),
-                Ok(peer) => tracing::warn!(uid = peer.uid(), "another user's connection was refused"),
-                Err(error) => tracing::warn!(%error, "a connection from nobody knows whom was refused"),
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
 #[cfg(test)]
@@ -76,11 +85,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let mut socket = ApiSocket::bind(&path).unwrap();
+        let socket = ApiSocket::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let (client, accepted) = tokio::join!(UnixStream::connect(&path), Listener::accept(&mut socket));
+        let (client, accepted) = tokio::join!(UnixStream::connect(&path), socket.accept());
         client.unwrap();
-        drop((accepted, socket));
+        accepted.unwrap();
+        drop(socket);
         assert!(!path.exists());
     }
 }

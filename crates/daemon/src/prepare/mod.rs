@@ -155,6 +155,5 @@ async fn blocking<T: Send + 'static>(
     subject: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PrepareError> {
-    let span = tracing::Span::current();
-    task::blocking(move || span.in_scope(work)).await.ok_or_else(|| PrepareError::Task { subject: subject.to_owned() })
+    task::blocking(work).await.ok_or_else(|| PrepareError::Task { subject: subject.to_owned() })
 }

@@ -134,12 +134,10 @@ where
         let (sender, state) = watch::channel(State::Running(P::default()));
         runs.insert(key.clone(), Run { state: state.clone(), wanted: Arc::downgrade(&wanted) });
         let end = EndRun { runs: Arc::clone(self), key: key.clone(), state: sender.clone(), outcome: None };
-        let span = tracing::Span::current();
         // Who waits hears of it through the state.
         drop(task::blocking(move || {
             let mut end = end;
-            let outcome = span.in_scope(|| work(told, Reporter { state: sender }));
-            end.outcome = Some(outcome);
+            end.outcome = Some(work(told, Reporter { state: sender }));
         }));
         Entered::In(state, wanted)
     }

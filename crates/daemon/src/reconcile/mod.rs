@@ -23,6 +23,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tracing::Instrument;
 
 /// How often the host is looked at when nothing seems to happen.
 pub(crate) const PERIOD: Duration = Duration::from_secs(60);
@@ -114,17 +115,24 @@ pub(crate) async fn one(app: &App, id: VmId) -> Result<(), ReconcileError> {
 async fn mend_network(app: &App, row: &VmRow) -> Result<(), DbError> {
     let words = app.host.network_ended(row).await;
     tracing::warn!(vm = %row.id, words, "the process that is the VM's network has ended");
-    let (cx, _events) = app.operations.begin(crate::clock::new_op(), format!("mend the network of {}", row.name));
-    let warning = match app.host.ensure(row, Resource::UserNet, &cx).await {
-        Ok(_) => {
-            tracing::info!(vm = %row.id, "the VM has a network again");
-            format!("{BROKE_DOWN} and was set up again: {words}")
-        }
-        Err(error) => {
-            tracing::error!(vm = %row.id, error = &error as &dyn std::error::Error, "the network was not mended");
-            format!("{BROKE_DOWN}: {words}; it cannot be set up again: {}", chain(&error))
+    let begun = app.operations.begin(crate::clock::new_op(), format!("mend the network of {}", row.name));
+    // An id that is minted is nobody else's.
+    let Ok((cx, _events)) = begun else { return Ok(()) };
+    // The process is given this id, so what is logged about it here has the same.
+    let span = tracing::info_span!("mend", op = %cx.id());
+    let mend = async {
+        match app.host.ensure(row, Resource::UserNet, &cx).await {
+            Ok(_) => {
+                tracing::info!(vm = %row.id, "the VM has a network again");
+                format!("{BROKE_DOWN} and was set up again: {words}")
+            }
+            Err(error) => {
+                tracing::error!(vm = %row.id, error = &error as &dyn std::error::Error, "the network was not mended");
+                format!("{BROKE_DOWN}: {words}; it cannot be set up again: {}", chain(&error))
+            }
         }
     };
+    let warning = mend.instrument(span).await;
     let Some(mut boot) = row.boot.clone() else { return Ok(()) };
     // The last breakdown is the one that matters, and the log has them all.
     boot.warnings.retain(|warning| !warning.starts_with(BROKE_DOWN));

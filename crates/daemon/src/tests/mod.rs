@@ -6,6 +6,8 @@
 mod http;
 mod lives;
 mod matrix;
+mod opening;
+mod records;
 mod recovery;
 mod schedules;
 mod serial;
@@ -14,16 +16,18 @@ mod storm;
 
 use crate::{
     App,
-    app::Parts,
     boot_files::BootFiles,
     config::ConfigFile,
-    db::{Db, VmRow},
-    host::fake::{FakeHost, World},
+    db::{Db, DbError, VmRow},
+    host::{
+        Host,
+        fake::{FakeHost, World},
+    },
     host_facts::HostFacts,
     leases::Lease,
     op::OpCx,
-    prepare::Prepare,
     reconcile, resource,
+    root::Parts,
     verbs::{self, VerbError},
 };
 use banger_model::{
@@ -33,7 +37,11 @@ use banger_model::{
     vm::{Target, Verb},
 };
 use serial::Call;
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// Longest that anything may take here: hundreds of daemons at once, each with a database of its own, on a disk that others
@@ -49,32 +57,68 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         // In memory where that can be had: nothing here is about losing power.
-        let memory = std::path::Path::new("/dev/shm");
+        let memory = Path::new("/dev/shm");
         let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
         store::furnish(folder.path());
         Self { folder, world: Arc::default() }
     }
 
-    /// A daemon on it.
+    /// A daemon on it, that does what it is called to do and nothing by itself.
     fn daemon(&self) -> Arc<App> {
-        let root = self.folder.path();
-        let paths = Paths {
-            data: store::data(root),
-            state: root.join("state"),
-            runtime: root.join("run"),
-            config: root.join("config.toml"),
-        };
+        crate::root::assemble(self.paths(), &self.parts()).unwrap()
+    }
+
+    fn paths(&self) -> Paths {
+        let paths = paths_in(self.folder.path());
         std::fs::create_dir_all(&paths.state).unwrap();
-        let db = Db::open(&paths.state.join("db"), 0).unwrap().in_world(Arc::clone(&self.world));
-        let config = ConfigFile::new(paths.config.clone());
-        let files = BootFiles::new(banger_image::store::Store::open(paths.data.clone()).unwrap(), store::agent(root));
-        let host = Arc::new(FakeHost::new(Arc::clone(&self.world), db.clone()));
-        let host_facts = HostFacts { cpus: 4, memory_total: ByteSize::gib(8) };
-        App::new(Parts { paths, host_facts, db, host, prepare: Prepare::new(files, config) })
+        paths
+    }
+
+    fn parts(&self) -> Modelled {
+        Modelled { world: Arc::clone(&self.world), agent: store::agent(self.folder.path()), db: None }
     }
 
     async fn assert_settled(&self, app: &App) {
         assert_settled(app, &self.world).await;
+    }
+}
+
+/// The folders of a daemon, in one.
+fn paths_in(root: &Path) -> Paths {
+    Paths {
+        data: store::data(root),
+        state: root.join("state"),
+        runtime: root.join("run"),
+        config: root.join("config.toml"),
+    }
+}
+
+/// The parts of a daemon on a modelled host.
+struct Modelled {
+    world: Arc<World>,
+    agent: PathBuf,
+    /// Instead of the one in the daemon's folder.
+    db: Option<Db>,
+}
+
+impl Parts for Modelled {
+    fn db(&self, path: &Path, vms: usize) -> Result<Db, DbError> {
+        match &self.db {
+            Some(db) => Ok(db.clone()),
+            None => Ok(Db::open(path, vms)?.in_world(Arc::clone(&self.world))),
+        }
+    }
+
+    fn agent(&self) -> PathBuf {
+        self.agent.clone()
+    }
+
+    fn host(&self, _: &Paths, _: &BootFiles, _: &ConfigFile, db: &Db) -> Arc<dyn Host> {
+        Arc::new(FakeHost::new(Arc::clone(&self.world), db.clone()))
+    }
+
+    fn host_facts(&self) -> HostFacts {
+        HostFacts { cpus: 4, memory_total: ByteSize::gib(8) }
     }
 }
 
@@ -104,7 +148,7 @@ fn name(text: &str) -> VmName {
 }
 
 fn begin(app: &App) -> (OpCx, mpsc::Receiver<OpEvent>) {
-    app.operations.begin(crate::clock::new_op(), "a test".into())
+    app.operations.begin(crate::clock::new_op(), "a test".into()).unwrap()
 }
 
 /// The VM "box" at the target.

@@ -40,7 +40,7 @@ async fn a_clock_that_was_set_back_changes_nothing() {
     first.db.intend(half.id, Target::Absent, operation, None).await.unwrap();
     kill(first);
     // All that is on record lies a hundred years ahead.
-    let connection = rusqlite::Connection::open(bench.folder.path().join("state/db")).unwrap();
+    let connection = rusqlite::Connection::open(bench.folder.path().join("state/banger.db")).unwrap();
     connection
         .execute_batch(
             "UPDATE vms SET created_ms = 4900000000000, boot = json_set(boot, '$.started_ms', 4900000000000);
@@ -64,7 +64,7 @@ async fn a_database_of_the_version_before_is_taken_over() {
     let bench = Bench::new();
     let state = bench.folder.path().join("state");
     fs::create_dir_all(&state).unwrap();
-    rusqlite::Connection::open(state.join("db")).unwrap().execute_batch(RECORDED).unwrap();
+    rusqlite::Connection::open(state.join("banger.db")).unwrap().execute_batch(RECORDED).unwrap();
     let app = bench.daemon();
     kill(Arc::clone(&app));
     let rows: BTreeMap<String, VmId> =

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// The request does not parse or has values out of bounds.
     BadRequest,
+    /// Another user's daemon.
+    Forbidden,
     /// No such path in this version of the API.
     UnknownRoute,
     /// The daemon does not speak the version asked for.

@@ -24,8 +24,9 @@
 //! | `GET /operations`, `DELETE /operations/OP` | | [`op::OperationList`], `204` once it has been told to end |
 //!
 //! *Events* are [`op::OpEvent`]s, one JSON object a line (`application/x-ndjson`), the last one `done` or `failed`. Names and
-//! references in paths are percent-encoded. Every answer carries its operation's id in the header [`OP_HEADER`]; a client
-//! may choose the id by sending that header. The daemon's version is in [`VERSION_HEADER`]. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
+//! references in paths are percent-encoded. A connection carries one request. Every answer carries its operation's id in the
+//! header [`OP_HEADER`], those to what is no request included; a client may choose the id by sending that header, unless an
+//! operation of that id is open. The daemon's version is in [`VERSION_HEADER`]. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
 //! left out when empty; unknown ones are ignored.
 
 pub mod daemon;

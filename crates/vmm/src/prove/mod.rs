@@ -19,6 +19,7 @@ use memory::Memory;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tracing::Instrument;
 
 pub use absent::Absent;
 
@@ -148,7 +149,7 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup) -> Proof
     }
     let trials = candidates.iter().zip(memories).zip(known).map(|(((engine, binary), memory), known)| {
         let (engine, binary, setup) = (*engine, binary.clone(), setup.clone());
-        tokio::spawn(async move {
+        let trial = async move {
             if let Some(verdict) = known {
                 return (engine, verdict);
             }
@@ -156,7 +157,9 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup) -> Proof
             tracing::info!(%engine, ?verdict, "tried KVM");
             memory.keep(&verdict);
             (engine, verdict)
-        })
+        };
+        // What is logged belongs to whoever asked first.
+        tokio::spawn(trial.in_current_span())
     });
     let mut proofs = Proofs::default();
     for trial in trials.collect::<Vec<_>>() {

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{
-        error::{Failure, body_of},
+        error::{Failure, body_of, log_refusal},
         events::line,
         op_id::Op,
         running::Running,
@@ -77,7 +77,9 @@ impl Answer {
                     Some(failure) => failure,
                     None => self.running.lost().await,
                 };
-                ExecEvent::Failed(body_of(&failure, self.op.0).1)
+                let (_, body) = body_of(&failure, self.op.0);
+                log_refusal(&body);
+                ExecEvent::Failed(body)
             }
         };
         self.over = matches!(event, ExecEvent::Exit(_) | ExecEvent::Failed(_));

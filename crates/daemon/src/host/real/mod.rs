@@ -275,6 +275,5 @@ impl Host for RealHost {
 
 /// Runs synchronous work on the host off the async threads.
 async fn task<T: Send + 'static>(work: impl FnOnce() -> Result<T, HostError> + Send + 'static) -> Result<T, HostError> {
-    let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|_| HostError::Task)?
+    crate::task::blocking(work).await.ok_or(HostError::Task)?
 }

@@ -72,7 +72,7 @@ async fn a_guest_that_neither_takes_nor_sends_is_not_waited_for_for_ever() {
 #[tokio::test]
 async fn a_client_that_breaks_off_makes_the_guest_give_up() {
     let api = Api::with_box().await;
-    let stream = UnixStream::connect(api.bench.folder.path().join("api.sock")).await.unwrap();
+    let stream = UnixStream::connect(api.daemon.socket()).await.unwrap();
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     // A body that never ends.

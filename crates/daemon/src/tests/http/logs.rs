@@ -6,7 +6,7 @@ use std::{fs::OpenOptions, io::Write};
 
 #[tokio::test]
 async fn each_boot_has_its_console() {
-    let api = Api::new();
+    let api = Api::new().await;
     arrange(&api.app, Target::Stopped).await;
     let error = api.get("/v1/vms/box/logs").await.error();
     assert_eq!((error.code, error.message.as_str()), (ErrorCode::VmStatus, "box has never been started"));

@@ -1,5 +1,6 @@
 //! The API over a real socket, on a modelled host whose guests have an agent that follows a script.
 
+pub(super) mod early;
 mod exec;
 mod files;
 mod guest;
@@ -9,7 +10,7 @@ mod refusals;
 mod stats;
 
 use super::*;
-use crate::host::fake::Agent;
+use crate::{host::fake::Agent, lifecycle::Daemon};
 use axum::http::{HeaderMap, HeaderName, Request, StatusCode};
 use banger_model::api::{OP_HEADER, error::ErrorBody};
 use bytes::Bytes;
@@ -22,47 +23,51 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
 /// A daemon that answers.
-struct Api {
-    bench: Bench,
-    app: Arc<App>,
+pub(super) struct Api {
+    daemon: Daemon,
+    pub(super) app: Arc<App>,
     seen: Arc<Seen>,
+    bench: Bench,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
-    headers: HeaderMap,
+    pub(super) headers: HeaderMap,
     body: Bytes,
 }
 
 impl Api {
-    fn new() -> Self {
+    async fn new() -> Self {
+        Self::logging(|_| Ok(())).await
+    }
+
+    /// With a log that is begun so.
+    pub(super) async fn logging(log: impl FnOnce(&Paths) -> std::io::Result<()>) -> Self {
         let bench = Bench::new();
         let seen = Arc::<Seen>::default();
         let served = Arc::clone(&seen);
         let agent = Agent(Box::new(move |stream| Box::pin(guest::serve(stream, Arc::clone(&served)))));
         bench.world.agent.set(agent).unwrap();
         bench.world.consoles.set(bench.folder.path().to_owned()).unwrap();
-        let app = bench.daemon();
-        let listener = UnixListener::bind(bench.folder.path().join("api.sock")).unwrap();
-        let router = crate::api::router(Arc::clone(&app));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { bench, app, seen }
+        let daemon = Daemon::open(bench.paths(), &bench.parts(), log).await.unwrap();
+        let app = Arc::clone(daemon.app());
+        Self { daemon, app, seen, bench }
     }
 
     /// With the VM "box" running.
     async fn with_box() -> Self {
-        let api = Self::new();
+        let api = Self::new().await;
         arrange(&api.app, Target::Running).await;
         api
     }
 
     async fn connect(&self) -> SendRequest<Full<Bytes>> {
-        let stream = UnixStream::connect(self.bench.folder.path().join("api.sock")).await.unwrap();
+        let stream = UnixStream::connect(self.daemon.socket()).await.unwrap();
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection.with_upgrades());
         sender
@@ -89,13 +94,13 @@ impl Api {
         tokio::time::timeout(BOUND, sent).await.expect("no answer")
     }
 
-    async fn ask(&self, what: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(super) async fn ask(&self, what: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
         let (parts, body) = self.send(what, headers, body).await.into_parts();
         let body = tokio::time::timeout(BOUND, body.collect()).await.expect("an answer without an end").unwrap();
         Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path}"), &[], "").await
     }
 
@@ -105,21 +110,21 @@ impl Api {
 }
 
 impl Answer {
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
     /// One JSON object a line.
-    fn lines(&self) -> Vec<Value> {
+    pub(super) fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(self.text()).unwrap()
     }
 
     /// The refusal, whose operation is that of the header.
-    fn error(&self) -> ErrorBody {
+    pub(super) fn error(&self) -> ErrorBody {
         let body: ErrorBody = serde_json::from_str(self.text()).unwrap_or_else(|_| panic!("{self:?}"));
         assert!(!self.status.is_success());
         assert_eq!(self.headers[OP_HEADER], body.op.to_string());

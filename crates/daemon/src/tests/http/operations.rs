@@ -8,7 +8,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_run_tells_what_it_does_and_leaves_a_vm() {
-    let api = Api::new();
+    let api = Api::new().await;
     let answer = api.post("/v1/vms", json!({ "name": "box", "start": true, "memory": 134_217_728 })).await;
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");
     let events = answer.lines();
@@ -32,7 +32,7 @@ async fn a_run_tells_what_it_does_and_leaves_a_vm() {
 
 #[tokio::test]
 async fn a_tied_vm_lives_as_long_as_the_request() {
-    let api = Api::new();
+    let api = Api::new().await;
     let body = json!({ "name": "box", "start": true, "rm": true, "memory": 134_217_728 }).to_string();
     let answer = api.send("POST /v1/vms", &[("content-type", "application/json")], body).await;
     let mut body = answer.into_body();
@@ -49,7 +49,7 @@ async fn a_tied_vm_lives_as_long_as_the_request() {
 
 #[tokio::test]
 async fn a_tied_vm_goes_with_the_daemon() {
-    let api = Api::new();
+    let api = Api::new().await;
     arrange(&api.app, Target::Running).await;
     let body = json!({ "name": "tied", "start": true, "rm": true, "memory": 134_217_728 }).to_string();
     let answer = api.send("POST /v1/vms", &[("content-type", "application/json")], body).await;
@@ -66,7 +66,7 @@ async fn a_tied_vm_goes_with_the_daemon() {
 
 #[tokio::test]
 async fn a_tied_vm_that_never_became_ready_is_kept_unless_nobody_wants_it() {
-    let api = Api::new();
+    let api = Api::new().await;
     let create = json!({ "name": "box", "start": true, "rm": true, "memory": 134_217_728 });
     api.bench.world.plant(Fault { effect: Effect::Boot, when: When::Before, how: How::Fails });
     let failed = api.post("/v1/vms", create.clone()).await.lines().pop().unwrap();
@@ -93,7 +93,7 @@ async fn a_tied_vm_that_never_became_ready_is_kept_unless_nobody_wants_it() {
 
 #[tokio::test]
 async fn an_image_or_kernel_in_use_is_not_deleted() {
-    let api = Api::new();
+    let api = Api::new().await;
     arrange(&api.app, Target::Stopped).await;
     let image = format!("/v1/images/{}", store::IMAGE);
     for path in [image.as_str(), "/v1/kernels/debian"] {
@@ -119,7 +119,7 @@ async fn an_image_or_kernel_in_use_is_not_deleted() {
 
 #[tokio::test]
 async fn an_import_takes_absolute_paths_only() {
-    let api = Api::new();
+    let api = Api::new().await;
     let error = api.post("/v1/kernels/import", json!({ "name": "mine", "kernel": "vmlinux" })).await.error();
     assert_eq!(error.code, ErrorCode::BadRequest);
     let failed = api.post("/v1/kernels/import", json!({ "name": "mine", "kernel": "/no/such" })).await.lines().pop();
@@ -128,7 +128,7 @@ async fn an_import_takes_absolute_paths_only() {
 
 #[tokio::test]
 async fn a_full_disk_is_told_from_other_trouble() {
-    let api = Api::new();
+    let api = Api::new().await;
     let effect = Effect::Ensure(Resource::WorkDisk);
     api.bench.world.plant(Fault { effect, when: When::Before, how: How::Fails });
     let failed = api.post("/v1/vms", json!({ "name": "box", "memory": 134_217_728 })).await.lines().pop().unwrap();
@@ -149,7 +149,7 @@ async fn a_stop_is_answered_before_the_end() {
 
 #[tokio::test]
 async fn the_host_is_examined() {
-    let api = Api::new();
+    let api = Api::new().await;
     let report = api.get("/v1/doctor").await.json();
     let names: Vec<_> =
         report["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
@@ -167,7 +167,7 @@ async fn the_host_is_examined() {
 
 #[tokio::test]
 async fn the_log_of_an_operation_is_told() {
-    let api = Api::new();
+    let api = Api::new().await;
     let op = crate::clock::new_op();
     let line = json!({ "timestamp": "2026-01-01T00:00:00Z", "message": "hello", "span": { "op": op } });
     std::fs::write(api.app.paths.log(), format!("{line}\n")).unwrap();
@@ -200,7 +200,7 @@ async fn a_prune_lists_what_is_stopped_and_hits_no_other() {
 
 #[tokio::test]
 async fn a_pull_of_what_is_here_says_so() {
-    let api = Api::new();
+    let api = Api::new().await;
     let events = api.post("/v1/images/pull", json!({ "image": store::IMAGE })).await.lines();
     assert_eq!(events[1], json!({ "event": "note", "text": format!("{} is already here", store::IMAGE) }));
     assert_eq!(events.last().unwrap()["result"]["image"]["name"], store::IMAGE);

@@ -11,7 +11,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
 async fn every_refusal_has_a_code_and_the_operations_id() {
-    let api = Api::new();
+    let api = Api::new().await;
     let large = "x".repeat(17 << 20);
     let create = "POST /v1/vms";
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16, ErrorCode);
@@ -51,14 +51,14 @@ async fn every_refusal_has_a_code_and_the_operations_id() {
 
 #[tokio::test]
 async fn causes_do_not_repeat_each_other() {
-    let error = Api::new().ask("POST /v1/vms", &[JSON], r#"{"vcpu":"many"}"#).await.error();
+    let error = Api::new().await.ask("POST /v1/vms", &[JSON], r#"{"vcpu":"many"}"#).await.error();
     assert_eq!(error.causes.len(), 1, "{error:?}");
     assert!(error.causes[0].contains("vcpu"), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_client_may_choose_the_operations_id() {
-    let api = Api::new();
+    let api = Api::new().await;
     let op = OpId::from_entropy([9; 16]).to_string();
     for what in ["GET /v1/vms", "GET /v9/vms", "POST /v1/vms/box/start"] {
         let answer = api.ask(what, &[(OP_HEADER, &op)], "").await;
@@ -71,7 +71,7 @@ async fn a_client_may_choose_the_operations_id() {
 
 #[tokio::test]
 async fn a_command_needs_a_vm_that_runs() {
-    let api = Api::new();
+    let api = Api::new().await;
     arrange(&api.app, Target::Stopped).await;
     for headers in [vec![JSON], vec![JSON, ("connection", "upgrade"), ("upgrade", EXEC_PROTOCOL)]] {
         let answer = api.ask("POST /v1/vms/box/exec", &headers, r#"{"argv":["true"]}"#).await;
@@ -86,7 +86,7 @@ async fn a_command_needs_a_vm_that_runs() {
 /// The contract's table, route by route: a route that is added, lost or renamed shows here.
 #[tokio::test]
 async fn the_description_has_the_contracts_routes() {
-    let api = Api::new();
+    let api = Api::new().await;
     let document = api.get("/v1/openapi.json").await.json();
     let described: BTreeSet<String> = document["paths"]
         .as_object()

@@ -160,7 +160,7 @@ fn contend(planted: Planted) {
         .map(|_| {
             let (images, store, operations) = (Arc::clone(&images), Arc::clone(&store), operations.clone());
             spawn(async move {
-                let (cx, events) = operations.begin(crate::clock::new_op(), "a test".into());
+                let (cx, events) = operations.begin(crate::clock::new_op(), "a test".into()).unwrap();
                 let acting = act(&images, &store, planted, &cx);
                 match below(3) {
                     0 => drop(steps(acting, below(5)).await),

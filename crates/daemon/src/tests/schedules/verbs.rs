@@ -4,26 +4,20 @@
 use super::{below, explore_some, must_fail};
 use crate::{
     App,
-    app::Parts,
-    boot_files::BootFiles,
-    config::ConfigFile,
     db::{self, Db, VmRow},
-    host::fake::{FakeHost, World},
-    host_facts::HostFacts,
+    host::fake::World,
     op::OpCx,
-    prepare::Prepare,
-    reconcile,
+    reconcile, root,
     task::Mutex,
     tests::{
-        act_with, assert_settled, begin, name,
+        Modelled, act_with, assert_settled, begin, name, paths_in,
         serial::{self, Call, Event, Outcome, State},
         store,
     },
 };
 use banger_model::{
-    ByteSize, VmName,
+    VmName,
     api::vm::EndReason,
-    paths::Paths,
     vm::{Status, Verb},
 };
 use shuttle::future::{block_on, spawn, yield_now};
@@ -55,20 +49,10 @@ impl Furniture {
 
     /// A daemon, with a database that is as at first.
     pub(in crate::tests) fn daemon(&self, world: &Arc<World>) -> Arc<App> {
-        let root = self.folder.path();
-        let paths = Paths {
-            data: store::data(root),
-            state: root.join("state"),
-            runtime: root.join("run"),
-            config: root.join("config.toml"),
-        };
-        let db = self.db.clone();
-        db.clear();
-        let files = BootFiles::new(banger_image::store::Store::open(paths.data.clone()).unwrap(), store::agent(root));
-        let host = Arc::new(FakeHost::new(Arc::clone(world), db.clone()));
-        let host_facts = HostFacts { cpus: 4, memory_total: ByteSize::gib(8) };
-        let prepare = Prepare::new(files, ConfigFile::new(paths.config.clone()));
-        App::new(Parts { paths, host_facts, db, host, prepare })
+        self.db.clear();
+        let agent = store::agent(self.root());
+        let parts = Modelled { world: Arc::clone(world), agent, db: Some(self.db.clone()) };
+        root::assemble(paths_in(self.root()), &parts).unwrap()
     }
 }
 
