@@ -1,30 +1,89 @@
 //! How banger speaks: data on stdout, talk on stderr, JSON when asked, help, completions, manual pages, doctor.
 
-use banger_e2e::{Sandbox, call::Call, need, place::Place};
+use crate::kernels::bzimage;
+use banger_e2e::{Sandbox, call::Call, fixture::image, need, place::Place, sandbox::entries};
+use serde_json::Value;
 use std::process::Stdio;
 
+/// Every verb with `--json`, in an order in which each succeeds, and what the last line of its answer has to have. `ARCHIVE`,
+/// `KERNEL`, `PAGES` and `OP` stand for what only a run knows.
+const ANSWERS: &[(&str, &str)] = &[
+    ("completions bash", "/script"),
+    ("man", "/page"),
+    ("man PAGES", "/pages/0"),
+    ("daemon stop", "/pid"),
+    ("vm prune --force", "/vms"),
+    ("vm create --name box", "/result/vm/name"),
+    ("vm start box", "/result/vm/running/pid"),
+    ("vm exec box -- true", "/exit/code"),
+    ("vm exec --detach box -- true", "/exit/code"),
+    ("vm shell box", "/exit/code"),
+    ("vm cp ARCHIVE box:/root", "/entries"),
+    ("vm logs box", "/line"),
+    ("vm stats --interval 0 box", "/cpu/used_ms"),
+    ("vm list", "/vms/0/name"),
+    ("vm show box", "/name"),
+    ("vm restart box", "/result/vm/running/pid"),
+    ("vm kill box", "/result/vm/name"),
+    ("vm stop box", "/result/vm/name"),
+    ("vm delete box", "/event"),
+    ("vm run --name other -- true", "/exit/code"),
+    ("debug OP", "/records/0/timestamp"),
+    ("vm kill other", "/result/vm/name"),
+    ("vm prune --force", "/event"),
+    ("image pull rootfs:ARCHIVE", "/result/image/digest"),
+    ("image import rootfs:ARCHIVE local/box:1", "/result/image/digest"),
+    ("image list", "/images/0/name"),
+    ("image show local/box:1", "/digest"),
+    ("image delete local/box:1", "/event"),
+    ("kernel pull debian", "/result/kernel/digest"),
+    ("kernel import KERNEL mine", "/result/kernel/digest"),
+    ("kernel list", "/kernels/0/name"),
+    ("kernel show mine", "/digest"),
+    ("kernel delete mine", "/event"),
+    ("doctor --no-boot", "/checks/0/name"),
+    ("daemon status", "/pid"),
+    ("daemon stop", "/pid"),
+];
+
 #[test]
-fn every_answer_can_be_json() {
+fn every_verb_answers_in_json() {
     let sandbox = Sandbox::new();
-    let create = sandbox.banger("vm create --name box --json").run();
-    assert!(create.ok().lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{create}");
-    for words in [
-        "vm list --json",
-        "vm show box --json",
-        "vm start box --json",
-        "vm stop box --json",
-        "vm delete box --json",
-        "image list --json",
-        "kernel list --json",
-        "kernel show debian --json",
-        "daemon status --json",
-    ] {
-        let output = sandbox.banger(words).run();
-        let json = output.ok().lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
-        assert!(json || serde_json::from_str::<serde_json::Value>(output.ok()).is_ok(), "{output}");
+    let pages = sandbox.scratch().join("pages");
+    let mut op = String::new();
+    for (words, wanted) in ANSWERS {
+        let word = |word: &str| match word {
+            "PAGES" => pages.display().to_string(),
+            "KERNEL" => bzimage(&sandbox).display().to_string(),
+            "OP" => op.clone(),
+            word => word.replace("ARCHIVE", &image::busybox().display().to_string()),
+        };
+        // What follows two dashes is a command's.
+        let (ours, command) = words.split_once(" -- ").unwrap_or((words, ""));
+        let mut call = ours.split(' ').fold(sandbox.banger(""), |call, part| call.arg(word(part))).arg("--json");
+        if !command.is_empty() {
+            call = call.arg("--").words(command);
+        }
+        let output = call.run();
+        output.expect_status(0);
+        let lines: Vec<Value> = output
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}: {output}")))
+            .collect();
+        let last = lines.last().unwrap_or_else(|| panic!("it says nothing: {output}"));
+        assert!(last.pointer(wanted).is_some(), "no {wanted} in the last line: {output}");
+        if let Some(id) = lines[0]["op"].as_str() {
+            op = id.to_owned();
+        }
+    }
+    for page in entries(&pages) {
+        let verb = page.file_stem().unwrap().to_str().unwrap().trim_start_matches("banger-").replace('-', " ");
+        let group = verb == "banger" || ["vm", "image", "kernel", "daemon"].contains(&verb.as_str());
+        assert!(group || ANSWERS.iter().any(|(words, _)| words.starts_with(&verb)), "nothing asks `{verb} --json`");
     }
     let error = sandbox.banger("vm show nobody --json").run();
-    let body: serde_json::Value = serde_json::from_str(error.stdout.trim()).unwrap_or_else(|_| panic!("{error}"));
+    let body: Value = serde_json::from_str(error.stdout.trim()).unwrap_or_else(|_| panic!("{error}"));
     assert!(body.to_string().contains("vm-not-found"), "{error}");
 }
 
@@ -37,7 +96,7 @@ fn an_error_has_the_operations_id_which_the_daemons_log_has_too() {
     let log = std::fs::read_to_string(sandbox.state().join("bangerd.log")).unwrap();
     assert!(log.lines().any(|line| line.contains(&format!("op-{op}"))), "{op} is not in the log:\n{log}");
     for line in log.lines() {
-        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
     }
 }
 
@@ -48,7 +107,7 @@ fn debug_tells_what_every_process_logged_for_one_operation() {
     create.ok();
     let start = sandbox.banger("vm start box --json").run();
     start.ok();
-    let begun: serde_json::Value = serde_json::from_str(start.stdout.lines().next().unwrap()).unwrap();
+    let begun: Value = serde_json::from_str(start.stdout.lines().next().unwrap()).unwrap();
     let op = begun["op"].as_str().unwrap();
     let log = sandbox.banger("debug").arg(op).run();
     let lines: Vec<&str> = log.ok().lines().collect();

@@ -14,7 +14,12 @@ pub(crate) struct CompletionsArgs {
 }
 
 pub(super) fn run(ui: &Ui, args: &CompletionsArgs) -> Result<(), CliError> {
-    Ok(ui.print_bytes(&script(args.shell))?)
+    let script = script(args.shell);
+    if ui.json {
+        let script = String::from_utf8_lossy(&script);
+        return Ok(ui.print_json(&serde_json::json!({ "shell": args.shell.to_string(), "script": script }))?);
+    }
+    Ok(ui.print_bytes(&script)?)
 }
 
 fn script(shell: Shell) -> Vec<u8> {

@@ -32,7 +32,8 @@ pub(crate) struct StatusArgs {}
 
 /// Stop the daemon; VMs go on running
 ///
-/// The next command that needs a daemon starts it again.
+/// The next command that needs a daemon starts it again. With --json, the daemon that was stopped is told as `daemon status`
+/// does; where none ran, its `pid` is null.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {}
 
@@ -55,6 +56,9 @@ async fn status(ui: &Ui, client: &Client<'_>) -> Result<(), CliError> {
 async fn stop(ui: &Ui, client: &Client<'_>) -> Result<(), CliError> {
     let info = match client.call::<DaemonInfo>(Method::POST, &Route::new(["daemon", "stop"])).await {
         Err(ClientError::NotRunning { .. }) => {
+            if ui.json {
+                return Ok(ui.print_json(&serde_json::json!({ "pid": null }))?);
+            }
             ui.say("the daemon is not running");
             return Ok(());
         }

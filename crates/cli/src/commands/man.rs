@@ -15,7 +15,10 @@ pub(super) fn run(ui: &Ui, args: ManArgs) -> Result<(), CliError> {
     let setup = |source| CliError::Setup { what: "the manual page", source };
     let pages = pages().map_err(setup)?;
     let Some(dir) = args.dir else {
-        let Some((_, page)) = pages.first() else { return Ok(()) };
+        let Some((name, page)) = pages.first() else { return Ok(()) };
+        if ui.json {
+            return Ok(ui.print_json(&serde_json::json!({ "name": name, "page": String::from_utf8_lossy(page) }))?);
+        }
         return Ok(ui.print_bytes(page)?);
     };
     let failed = |source| CliError::Man { dir: dir.clone(), source };

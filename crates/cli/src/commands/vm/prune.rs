@@ -25,6 +25,7 @@ use std::{collections::HashMap, io};
 /// Delete all VMs that are stopped
 ///
 /// Shows which they are and how much room they take, and asks first. One that is started in the meantime is left alone.
+/// With --json, the first line is what was shown, and what became of each follows.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// Do not ask
@@ -33,9 +34,15 @@ pub(crate) struct PruneArgs {
 }
 
 pub(super) async fn run(cx: &Cx<'_>, args: PruneArgs) -> Result<u8, CliError> {
-    let PruneList { vms } = cx.client.get(&Route::new(["prune"])).await?;
+    let list: PruneList = cx.client.get(&Route::new(["prune"])).await?;
+    if cx.ui.json {
+        cx.ui.print_json(&list)?;
+    }
+    let vms = list.vms;
     if vms.is_empty() {
-        cx.ui.say("nothing to delete: no VM is stopped");
+        if !cx.ui.json {
+            cx.ui.say("nothing to delete: no VM is stopped");
+        }
         return Ok(0);
     }
     cx.ui.say(render(&vms, age::now_ms(), cx.ui.err).trim_end());
