@@ -1,7 +1,8 @@
 //! Images: from every source to a bootable file system, and every source that is no good.
 
+use crate::network::own_addresses;
 use banger_e2e::{
-    Output, Sandbox,
+    BOUND, Call, Output, Sandbox,
     fixture::{
         image::{self, layer},
         layout,
@@ -9,11 +10,14 @@ use banger_e2e::{
     },
     place::find,
     sandbox::entries,
-    skip,
+    skip, wait_for,
 };
+use rustix::fs::{SeekFrom, seek};
 use serde_json::json;
 use std::{
     fs,
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +30,7 @@ fn root_file(sandbox: &Sandbox, reference: &str) -> PathBuf {
 
 /// `e2fsck` finds nothing to say about it.
 fn assert_clean(file: &Path) {
-    let check = banger_e2e::Call::new(find("e2fsck").unwrap()).words("-fn").arg(file).run();
+    let check = Call::new(find("e2fsck").unwrap()).words("-fn").arg(file).run();
     assert!(check.status.success() && !check.stdout.contains("Fix?"), "{check}");
 }
 
@@ -289,4 +293,164 @@ fn a_bomb_is_stopped() {
     let file = sandbox.scratch().join("bomb.tar.zst");
     fs::write(&file, bytes).unwrap();
     refused(&sandbox, &format!("rootfs:{}", file.display()), &["bomb.tar.zst", "GiB"]);
+}
+
+/// What `debugfs` answers about a file system.
+fn debugfs(file: &Path, request: &str) -> String {
+    let output = Call::new(find("debugfs").unwrap()).words("-R").arg(request).arg(file).run();
+    output.ok().to_owned()
+}
+
+#[test]
+fn the_file_system_has_all_that_the_layers_say_and_nothing_of_what_they_hide() {
+    let (hidden, shown) = ("what was there before ", "what came in its place ");
+    // Effective and permitted: to bind to low ports.
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let sandbox = Sandbox::new();
+    let layers = vec![
+        layer(|tree| {
+            image::base(tree);
+            tree.file("bin/setuid", b"x", 0o4755, 1000);
+            tree.capable("bin/ping", b"x", &capability);
+            tree.device("dev/null", 1, 3);
+            tree.file("overwritten", hidden.repeat(1000).as_bytes(), 0o644, 0);
+            tree.file("deleted", hidden.repeat(1000).as_bytes(), 0o644, 0);
+        }),
+        layer(|tree| {
+            tree.file("overwritten", shown.repeat(10).as_bytes(), 0o644, 0);
+            tree.file(".wh.deleted", b"", 0o644, 0);
+        }),
+    ];
+    let reference = broken(&sandbox, "honest", layers, |_| ());
+    sandbox.banger("image pull").arg(&reference).run().ok();
+    let file = root_file(&sandbox, &reference);
+    assert_clean(&file);
+    let header = Call::new(find("dumpe2fs").unwrap()).words("-h").arg(&file).run();
+    assert!(header.ok().contains("has_journal"), "{header}");
+    let told = |request: &str, words: &[&str]| {
+        let answer = debugfs(&file, request);
+        assert!(words.iter().all(|word| answer.contains(word)), "{words:?}: {request}: {answer}");
+    };
+    told("stat /bin/setuid", &["Type: regular", "Mode:  04755", "User:  1000", "Group:  1000"]);
+    told("ea_list /bin/ping", &["security.capability (20) = 01 00 00 02 00 04 00 00"]);
+    told("stat /dev/null", &["Type: character special", "Mode:  0666", "01:03"]);
+    let stored = data(&file);
+    let is_stored = |words: &str| stored.windows(words.len()).any(|window| window == words.as_bytes());
+    assert!(is_stored(shown), "the search finds what is there");
+    assert!(!is_stored(hidden), "what a later layer hides was written all the same");
+}
+
+/// The bytes of a file without its holes.
+fn data(path: &Path) -> Vec<u8> {
+    let file = fs::File::open(path).unwrap();
+    let (mut bytes, mut at) = (Vec::new(), 0);
+    // Fails behind the last of them.
+    while let Ok(begin) = seek(&file, SeekFrom::Data(at)) {
+        at = seek(&file, SeekFrom::Hole(begin)).unwrap();
+        let length = bytes.len();
+        bytes.resize(length + usize::try_from(at - begin).unwrap(), 0);
+        file.read_exact_at(&mut bytes[length..], begin).unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn a_file_of_more_than_4_gib_is_whole() {
+    const BLOCK: u64 = 4096;
+    let sandbox = Sandbox::new();
+    let zeros = vec![0; 64 << 20];
+    let beyond = [b"\0just beyond".as_slice(), &[0; 4084]].concat();
+    let end = b"the end";
+    let size = (4 << 30) + BLOCK + (128 << 20) + end.len() as u64;
+    let mut header = tar::Header::new_ustar();
+    header.set_path("big").unwrap();
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_cksum();
+    let zstd = |plain: Vec<u8>| {
+        let packed = sandbox.tool("zstd").words("-q -1 -c").stdin(plain).run();
+        packed.ok();
+        packed.bytes
+    };
+    let zeros = zstd(zeros);
+    let last = [end.as_slice(), &[0; 512 - 7], &[0; 1024]].concat();
+    let parts = [zstd(header.as_bytes().to_vec()), zeros.repeat(64), zstd(beyond), zeros.repeat(2), zstd(last)];
+    let file = sandbox.scratch().join("big.tar.zst");
+    fs::write(&file, parts.concat()).unwrap();
+    let reference = format!("rootfs:{}", file.display());
+    sandbox.banger("image pull").arg(&reference).within(BOUND * 2).run().ok();
+
+    let file = root_file(&sandbox, &reference);
+    assert_clean(&file);
+    let stat = debugfs(&file, "stat /big");
+    assert!(stat.contains(&format!("Size: {size}")), "{stat}");
+    let image = fs::File::open(&file).unwrap();
+    for (at, words) in [((4 << 30) + 1, b"just beyond".as_slice()), (size - 7, end)] {
+        let block: u64 = debugfs(&file, &format!("bmap /big {}", at / BLOCK)).trim().parse().unwrap();
+        let mut found = vec![0; words.len()];
+        image.read_exact_at(&mut found, block * BLOCK + at % BLOCK).unwrap();
+        assert_eq!(found, words, "at {at}");
+    }
+    assert!(image.metadata().unwrap().blocks() * 512 < 64 << 20, "zeros take no room: {:?}", image.metadata().unwrap());
+}
+
+#[test]
+fn an_init_of_the_images_own_that_is_not_systemd_runs_beside_commands() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.scratch().join("with-init.tar");
+    let mut tree = image::Tree::new(fs::File::create(&file).unwrap());
+    image::base(&mut tree);
+    tree.folder("sbin", 0o755, 0);
+    tree.symlink("sbin/init", "../bin/busybox");
+    tree.folder("etc/init.d", 0o755, 0);
+    tree.file("etc/init.d/rcS", b"#!/bin/sh\necho by init >/run/started\n", 0o755, 0);
+    tree.file("etc/inittab", b"::sysinit:/etc/init.d/rcS\n::respawn:/bin/sleep 619\n", 0o644, 0);
+    tree.finish();
+    let reference = format!("rootfs:{}", file.display());
+    sandbox.banger("vm run -d --name box --image").arg(&reference).run().ok();
+    let vm = sandbox.existing("box");
+    let first = vm.wait_for_process("/bin/sleep 619");
+    assert_eq!(vm.sh("readlink /proc/1/exe; cat /run/started").run().ok(), "/bin/busybox\nby init");
+    vm.exec(&format!("kill {first}")).run().ok();
+    wait_for("init to start it again", || vm.process("/bin/sleep 619").filter(|again| *again != first));
+    vm.does("stop");
+    assert_eq!(vm.show()["last_end"]["reason"]["why"], "stopped");
+    sandbox.assert_nothing_runs();
+}
+
+/// A way to a port of loopback by way of another address.
+fn relay(address: SocketAddr, to: String) -> SocketAddr {
+    let listener = TcpListener::bind(address).unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let Ok(far) = TcpStream::connect(&to) else { continue };
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    at
+}
+
+#[test]
+fn plain_http_beyond_loopback_only_where_the_configuration_says_so() {
+    let name = "images: plain HTTP beyond loopback";
+    let Some(registry) = Registry::shared() else { skip!(name, "no docker-registry") };
+    // What is sent to an address of this host's own stays on it.
+    let Some(own) = own_addresses().into_iter().find(IpAddr::is_ipv4) else { skip!(name, "no address but loopback") };
+    let host = relay(SocketAddr::new(own, 0), registry.host.clone()).to_string();
+    let mut sandbox = Sandbox::new();
+    for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+        sandbox.set(proxy, "");
+    }
+    let reference = format!("{host}/team/dev:1");
+    refused(&sandbox, &reference, &[&host, "insecure"]);
+    let image = image::busybox_reference();
+    sandbox.configure(&format!("image = \"{image}\"\n[registries]\ninsecure = [\"{host}\"]\n"));
+    sandbox.banger("image pull").arg(&reference).run().ok();
+    assert_clean(&root_file(&sandbox, &reference));
 }
