@@ -8,7 +8,7 @@ use banger_image::{
 };
 use banger_model::Digest;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -22,11 +22,18 @@ pub(crate) struct BootFiles {
     agent: PathBuf,
     /// The initramfs of each kernel that was looked into, and what it and its agent were then. One start asks three times, and
     /// looking reads and hashes all of both.
-    known: Arc<Mutex<HashMap<Digest, Known>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    looked_into: HashMap<Digest, Seen>,
+    /// All that were handed out, by kernel: somebody may be about to boot one, also when its agent was replaced since.
+    handed_out: HashMap<Digest, BTreeSet<PathBuf>>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct Seen {
     path: PathBuf,
     initramfs: Stamp,
     agent: Stamp,
@@ -60,20 +67,31 @@ impl BootFiles {
 
     /// The initramfs of a kernel; made if it is not there, or damaged. Blocks.
     pub(crate) fn initramfs(&self, kernel: &Digest) -> Result<PathBuf, InitramfsError> {
+        // Held to the end, so that none is pruned which is being made.
+        let mut known = self.known.lock();
         // Before it is read: an agent that is replaced meanwhile is another one.
         let agent = Stamp::of(&self.agent);
-        let known = self.known.lock().get(kernel).cloned();
-        if let Some(known) = known
-            && agent == Some(known.agent)
-            && Stamp::of(&known.path) == Some(known.initramfs)
+        if let Some(seen) = known.looked_into.get(kernel)
+            && agent == Some(seen.agent)
+            && Stamp::of(&seen.path) == Some(seen.initramfs)
         {
-            return Ok(known.path);
+            return Ok(seen.path.clone());
         }
         let path = initramfs::ensure(&self.store, kernel, &self.agent)?;
+        known.handed_out.entry(*kernel).or_default().insert(path.clone());
         if let (Some(agent), Some(initramfs)) = (agent, Stamp::of(&path)) {
-            self.known.lock().insert(*kernel, Known { path: path.clone(), initramfs, agent });
+            known.looked_into.insert(*kernel, Seen { path: path.clone(), initramfs, agent });
         }
         Ok(path)
+    }
+
+    /// Removes every initramfs that is not made any more: its kernel has gone, or its agent was replaced before this daemon
+    /// began. Says how many. Blocks.
+    pub(crate) fn prune(&self) -> Result<usize, InitramfsError> {
+        let mut known = self.known.lock();
+        known.handed_out.retain(|kernel, _| self.store.kernel(kernel).is_dir());
+        let handed_out = |path: &Path| known.handed_out.values().any(|paths| paths.contains(path));
+        initramfs::prune(&self.store, &self.agent, handed_out)
     }
 
     /// The kernel's own files. Blocks.

@@ -62,6 +62,11 @@ pub(super) async fn look(app: &App) -> bool {
             Ok(gone) => tracing::info!(?gone, "kernels without a name were removed"),
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "kernels were not pruned"),
         }
+        match app.prepare.prune_initramfs().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "files of the initramfs that nothing boots any more were removed"),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the initramfs was not pruned"),
+        }
         let store = app.prepare.store().clone();
         match crate::task::blocking(move || store.sweep_staging()).await {
             Some(Ok(0)) | None => {}

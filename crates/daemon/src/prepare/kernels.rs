@@ -99,7 +99,13 @@ impl Prepare {
         Ok(gone?)
     }
 
-    /// As [`Prepare::delete_image`], for kernels.
+    /// Removes every initramfs whose kernel has gone, and those of agents before this one. Says how many.
+    pub(crate) async fn prune_initramfs(&self) -> Result<usize, PrepareError> {
+        let files = self.boot_files.clone();
+        Ok(blocking("the initramfs", move || files.prune()).await??)
+    }
+
+    /// As [`Prepare::delete_image`], for kernels. What was made of it goes at the next look.
     pub(crate) async fn delete_kernel(
         &self,
         name: &KernelRef,

@@ -391,6 +391,32 @@ async fn a_kernel_without_a_name_goes_when_no_vm_needs_it() {
     assert_eq!(app.prepare.prune_kernels(app.kernel_users()).await.unwrap(), [digest]);
 }
 
+#[tokio::test]
+async fn an_initramfs_goes_with_its_kernel_and_with_its_agent() {
+    let bench = Bench::new();
+    let app = bench.daemon();
+    arrange(&app, Target::Running).await;
+    let there = || std::fs::read_dir(store::data(bench.folder.path()).join("initramfs")).unwrap().count();
+    assert_eq!(there(), 1);
+    let agent = store::agent(bench.folder.path());
+    let mut other = std::fs::read(&agent).unwrap();
+    other.push(0);
+    std::fs::write(&agent, other).unwrap();
+    act(&app, Verb::Kill).await.unwrap();
+    act(&app, Verb::Start).await.unwrap();
+    assert_eq!(there(), 2);
+    assert_eq!(app.prepare.prune_initramfs().await.unwrap(), 0, "somebody may be about to boot it");
+    kill(app);
+    let app = bench.daemon();
+    assert_eq!((app.prepare.prune_initramfs().await.unwrap(), there()), (1, 1));
+    act(&app, Verb::Kill).await.unwrap();
+    act(&app, Verb::Start).await.unwrap();
+    act(&app, Verb::Delete).await.unwrap();
+    std::fs::remove_file(app.prepare.store().kernel_names().join("debian.json")).unwrap();
+    assert_eq!(app.prepare.prune_kernels(app.kernel_users()).await.unwrap().len(), 1);
+    assert_eq!((app.prepare.prune_initramfs().await.unwrap(), there()), (1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_a_vm_needs_stays() {
     let bench = Bench::new();

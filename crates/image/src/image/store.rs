@@ -150,22 +150,17 @@ pub fn delete(store: &Store, name: &ImageRef, needed: impl Fn(&Digest) -> bool) 
 pub fn prune(store: &Store, needed: impl Fn(&Digest) -> bool) -> Result<Vec<Digest>, ImageError> {
     let naming = store.naming(&store.image_names())?;
     let named: BTreeSet<Digest> = names(store)?.into_iter().map(|record| record.digest).collect();
-    drop(naming);
-    let folder = store.images();
-    let entries = fs::read_dir(&folder).map_err(StoreError::io("read the folder", &folder))?;
-    let digests = entries.filter_map(|entry| format!("sha256:{}", entry.ok()?.file_name().to_str()?).parse().ok());
     let mut gone = Vec::new();
-    let has_name = |digest: &Digest| Ok::<_, ImageError>(names(store)?.iter().any(|record| record.digest == *digest));
-    for digest in digests.filter(|digest| !named.contains(digest) && !needed(digest)) {
-        let naming = store.naming(&store.image_names())?;
-        // It may have got one since.
-        if has_name(&digest)? {
-            continue;
+    let mut taken = Vec::new();
+    for digest in store.digests_of_images()?.into_iter().filter(|digest| !named.contains(digest) && !needed(digest)) {
+        if let Some(folder) = take_away(store, &digest)? {
+            taken.push(folder);
+            gone.push(digest);
         }
-        let taken = take_away(store, &digest)?;
-        drop(naming);
-        gone.extend(taken.map(|_| digest));
     }
+    // Gigabytes go with the folders that were taken; nobody need wait for that.
+    drop(naming);
+    drop(taken);
     Ok(gone)
 }
 

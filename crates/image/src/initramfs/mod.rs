@@ -65,12 +65,8 @@ pub enum InitramfsError {
 /// # Errors
 /// When the agent cannot be read or is not static, the kernel is not in the store, or the store fails.
 pub fn ensure(store: &Store, kernel: &Digest, agent: &Path) -> Result<PathBuf, InitramfsError> {
-    let program = std::fs::read(agent).map_err(|source| InitramfsError::Agent { path: agent.to_owned(), source })?;
-    let mut hash = Sha256::new();
-    hash.update(format!("banger initramfs {FORMAT}\n"));
-    hash.update(kernel.as_bytes());
-    hash.update(&program);
-    let path = store.initramfs(&Digest::from_bytes(hash.finalize().into()));
+    let program = read_agent(agent)?;
+    let path = store.initramfs(&identity(kernel, &program));
     if !is_static(&program) {
         return Err(InitramfsError::NotStatic { path: agent.to_owned() });
     }
@@ -92,6 +88,42 @@ pub fn ensure(store: &Store, kernel: &Digest, agent: &Path) -> Result<PathBuf, I
     write().map_err(StoreError::io("write", &path))?;
     atomic::rename_over(&made, &path).map_err(StoreError::io("write", &path))?;
     Ok(path)
+}
+
+/// Removes what no kernel of the store and `agent` make, unless `needed` keeps it: that of a kernel that has gone, or of an
+/// agent that was replaced. Says how many are gone. Nobody may be making one meanwhile, with an agent of another make.
+///
+/// # Errors
+/// When the agent or the store cannot be read, or something cannot be removed.
+pub fn prune(store: &Store, agent: &Path, needed: impl Fn(&Path) -> bool) -> Result<usize, InitramfsError> {
+    let paths = store.digests_of_initramfs()?.into_iter().map(|digest| store.initramfs(&digest));
+    let mut doubtful: Vec<PathBuf> = paths.filter(|path| !needed(path)).collect();
+    if doubtful.is_empty() {
+        return Ok(0);
+    }
+    let program = read_agent(agent)?;
+    // After the files: one that is there belongs to a kernel that was there before it.
+    for kernel in store.digests_of_kernels()? {
+        let made = store.initramfs(&identity(&kernel, &program));
+        doubtful.retain(|path| *path != made);
+    }
+    for path in &doubtful {
+        atomic::remove(path).map_err(StoreError::io("remove", path))?;
+    }
+    Ok(doubtful.len())
+}
+
+fn read_agent(agent: &Path) -> Result<Vec<u8>, InitramfsError> {
+    std::fs::read(agent).map_err(|source| InitramfsError::Agent { path: agent.to_owned(), source })
+}
+
+/// What it is made of, and by which version of this code.
+fn identity(kernel: &Digest, program: &[u8]) -> Digest {
+    let mut hash = Sha256::new();
+    hash.update(format!("banger initramfs {FORMAT}\n"));
+    hash.update(kernel.as_bytes());
+    hash.update(program);
+    Digest::from_bytes(hash.finalize().into())
 }
 
 /// Whether the file at `path` is the archive `first` with `modules` behind it, byte for byte.
@@ -236,6 +268,34 @@ mod tests {
         std::fs::write(&agent, other).unwrap();
         assert_ne!(ensure(&store, &kernel, &agent).unwrap(), path);
         assert_eq!(std::fs::read_dir(store.root().join("staging")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn those_of_agents_and_kernels_that_are_gone_are_pruned() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, kernel) = store(dir.path());
+        let other = Digest::from_bytes([8; 32]);
+        std::fs::create_dir(store.kernel(&other)).unwrap();
+        std::fs::copy(store.kernel(&kernel).join(file::BOOT_MODULES), store.kernel(&other).join(file::BOOT_MODULES))
+            .unwrap();
+        let agent = dir.path().join("agent");
+        let mut program = program(elf::abi::PT_LOAD);
+        let mut make = |kernels: &[Digest]| -> Vec<PathBuf> {
+            program.push(0);
+            std::fs::write(&agent, &program).unwrap();
+            kernels.iter().map(|kernel| ensure(&store, kernel, &agent).unwrap()).collect()
+        };
+        let (first, second, third) = (make(&[kernel, other]), make(&[kernel]), make(&[kernel, other]));
+        let there = |paths: &[PathBuf]| paths.iter().map(|path| path.exists()).collect::<Vec<_>>();
+        // The second is what somebody is about to boot.
+        assert_eq!(prune(&store, &agent, |path| path == second[0]).unwrap(), 2);
+        assert_eq!((there(&first), there(&second), there(&third)), (vec![false; 2], vec![true], vec![true; 2]));
+        std::fs::remove_dir_all(store.kernel(&other)).unwrap();
+        assert_eq!(prune(&store, &agent, |_| false).unwrap(), 2);
+        assert_eq!((there(&second), there(&third)), (vec![false], vec![true, false]));
+        assert_eq!(prune(&store, &dir.path().join("none"), |path| path == third[0]).unwrap(), 0);
+        assert!(matches!(prune(&store, &dir.path().join("none"), |_| false), Err(InitramfsError::Agent { .. })));
+        assert_eq!(there(&third), [true, false], "which it is cannot be told without the agent");
     }
 
     #[test]

@@ -192,26 +192,21 @@ pub fn delete(store: &Store, name: &KernelRef, needed: impl Fn(&Digest) -> bool)
     Ok(true)
 }
 
-/// Removes the kernels that have no name any more and that `needed` does not keep. Says which are gone. Nobody may be pulling
-/// or importing meanwhile: a kernel is there before its name is.
+/// As [`crate::image::prune`], for kernels.
 ///
 /// # Errors
-/// When something cannot be read or removed. A name that cannot be read may be any kernel's, so nothing is removed then.
+/// As there.
 pub fn prune(store: &Store, needed: impl Fn(&Digest) -> bool) -> Result<Vec<Digest>, KernelError> {
-    let folder = store.kernels();
-    let entries = fs::read_dir(&folder).map_err(StoreError::io("read the folder", &folder))?;
-    let here = entries.filter_map(|entry| format!("sha256:{}", entry.ok()?.file_name().to_str()?).parse().ok());
+    let naming = store.naming(&store.kernel_names())?;
+    let named = digests(store)?;
     let mut gone = Vec::new();
-    for digest in here.filter(|digest| !needed(digest)) {
-        let naming = store.naming(&store.kernel_names())?;
-        if digests(store)?.contains(&digest) {
-            continue;
-        }
-        let taken = take_away(store, &digest)?;
-        drop(naming);
-        drop(taken);
+    let mut taken = Vec::new();
+    for digest in store.digests_of_kernels()?.into_iter().filter(|digest| !named.contains(digest) && !needed(digest)) {
+        taken.push(take_away(store, &digest)?);
         gone.push(digest);
     }
+    drop(naming);
+    drop(taken);
     Ok(gone)
 }
 

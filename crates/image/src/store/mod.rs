@@ -34,6 +34,8 @@ const KERNELS: &str = "kernels";
 const KERNEL_NAMES: &str = "kernel-names";
 const INITRAMFS: &str = "initramfs";
 const STAGING: &str = "staging";
+/// How the name of an initramfs ends.
+const CPIO: &str = ".cpio";
 
 /// The store's folder. Cheap to clone; any number of them may work on one root at the same time.
 #[derive(Debug, Clone)]
@@ -121,6 +123,14 @@ impl Store {
         self.images().join(digest.hex())
     }
 
+    /// The images that are in the store, in no order.
+    ///
+    /// # Errors
+    /// When their folder cannot be read.
+    pub(crate) fn digests_of_images(&self) -> Result<Vec<Digest>, StoreError> {
+        digests(&self.images(), "")
+    }
+
     /// Where the names of images are.
     pub fn image_names(&self) -> PathBuf {
         self.root.join(IMAGE_NAMES)
@@ -136,6 +146,14 @@ impl Store {
         self.kernels().join(digest.hex())
     }
 
+    /// The kernels that are in the store, in no order.
+    ///
+    /// # Errors
+    /// When their folder cannot be read.
+    pub(crate) fn digests_of_kernels(&self) -> Result<Vec<Digest>, StoreError> {
+        digests(&self.kernels(), "")
+    }
+
     /// Where the names of kernels are.
     pub fn kernel_names(&self) -> PathBuf {
         self.root.join(KERNEL_NAMES)
@@ -143,7 +161,15 @@ impl Store {
 
     /// The initramfs with that digest, whether it is there or not.
     pub fn initramfs(&self, digest: &Digest) -> PathBuf {
-        self.root.join(INITRAMFS).join(format!("{}.cpio", digest.hex()))
+        self.root.join(INITRAMFS).join(format!("{}{CPIO}", digest.hex()))
+    }
+
+    /// Those that are in the store, in no order.
+    ///
+    /// # Errors
+    /// When their folder cannot be read.
+    pub(crate) fn digests_of_initramfs(&self) -> Result<Vec<Digest>, StoreError> {
+        digests(&self.root.join(INITRAMFS), CPIO)
     }
 
     /// A new folder for work in progress. It vanishes when dropped, unless placed.
@@ -178,6 +204,13 @@ impl Store {
         fs::write(&path, bytes).map_err(StoreError::io("write", dest))?;
         atomic::rename_over(&path, dest).map_err(StoreError::io("write", dest))
     }
+}
+
+/// What the entries of `folder` are that are named by a digest and end so.
+fn digests(folder: &Path, end: &str) -> Result<Vec<Digest>, StoreError> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let names = entries.map_err(StoreError::io("read the folder", folder))?.into_iter().map(|entry| entry.file_name());
+    Ok(names.filter_map(|name| format!("sha256:{}", name.to_str()?.strip_suffix(end)?).parse().ok()).collect())
 }
 
 #[cfg(test)]
