@@ -4,11 +4,12 @@
 //! whole, and takes no more room on the host than what was written to it.
 
 use crate::cancel::Cancel;
+use crate::effect;
 use crate::ext4::{self, Ext4Error, Meta, Time, Tree, Volume};
 use crate::image::Seed;
 use crate::store::{StoreError, atomic};
 use banger_model::{ByteSize, wire::guest::label};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -86,12 +87,12 @@ fn make(path: &Path, size: ByteSize, label: &str, tree: &mut Tree, contents: &Fi
     beside.push(".new");
     let beside = PathBuf::from(beside);
     // What a crash left there was never a disk.
-    let _not_there = fs::remove_file(&beside);
+    let _not_there = effect::remove(&beside);
     let written = ext4::copy(tree, contents, &beside, bytes, &volume, &Cancel::new())
         .map_err(|source| failure(path, source))
         .and_then(|()| Ok(atomic::rename_over(&beside, path).map_err(StoreError::io("write", path))?));
     if written.is_err() {
-        let _already_gone = fs::remove_file(&beside);
+        let _already_gone = effect::remove(&beside);
     }
     written
 }
@@ -111,6 +112,7 @@ fn now() -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
     use std::process::Command;
 

@@ -7,6 +7,7 @@ use crate::cancel::Cancel;
 use crate::image::{self, PullOptions, Seed};
 use crate::kernel;
 use crate::progress::NoProgress;
+use crate::samples;
 use crate::store::{Store, StoreError};
 use crate::{disk, initramfs};
 use banger_damage::{Answer, in_full, try_all};
@@ -34,41 +35,14 @@ fn kernel_name() -> KernelRef {
     "mine".parse().unwrap()
 }
 
-/// The least that is taken for a kernel.
-fn vmlinux() -> Vec<u8> {
-    let mut elf = vec![0; 120];
-    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
-    for (at, value) in [(16, 2), (18, 62), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1), (64, 1)] {
-        elf[at] = value;
-    }
-    elf.extend(b"Linux version 6.1.0-9-cloud-amd64 (builder) #1\0");
-    elf
-}
-
-fn rootfs() -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (name, content) in
-        [("root/.profile", vec![b'p'; 9000]), ("etc/passwd", b"root:x:0:0::/root:/bin/sh\n".to_vec())]
-    {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_cksum();
-        tar.append_data(&mut header, name, content.as_slice()).unwrap();
-    }
-    tar.into_inner().unwrap()
-}
-
 impl Fixture {
     fn new() -> Self {
         // Where syncing costs nothing, if there is such a place: what is tested here is not the disk.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let store = Store::open(dir.path().join("store")).unwrap();
-        fs::write(dir.path().join("rootfs.tar"), rootfs()).unwrap();
-        fs::write(dir.path().join("vmlinux"), vmlinux()).unwrap();
-        let mut agent = vmlinux();
-        agent[56] = 0;
-        fs::write(dir.path().join("agent"), agent).unwrap();
+        fs::write(dir.path().join("rootfs.tar"), samples::rootfs()).unwrap();
+        fs::write(dir.path().join("vmlinux"), samples::vmlinux()).unwrap();
+        fs::write(dir.path().join("agent"), samples::agent()).unwrap();
         let zero = Digest::from_bytes([0; 32]);
         let mut fixture = Self { dir, store, image: zero, kernel: zero };
         (fixture.image, fixture.kernel) = fixture.fetch();

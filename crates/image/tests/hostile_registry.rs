@@ -1,5 +1,5 @@
 //! Registries that are down, slow, broken or lying. Each failure is told for what it is, in bounded time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod support;
 

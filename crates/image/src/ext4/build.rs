@@ -10,9 +10,10 @@ use super::{
     volume::MIN_JOURNAL,
 };
 use crate::cancel::Cancel;
+use crate::effect;
 use mkext4::{InodeHandle, Layout};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read},
     path::Path,
 };
@@ -31,7 +32,7 @@ pub fn build(tree: &mut Tree, mut spool: Spool, volume: &Volume<'_>, cancel: &Ca
     if let Some(plan) = places.image()
         && let Some(layout) = fit(tree, plan, volume, cancel)?
     {
-        file.set_len(plan.size).map_err(Ext4Error::io("resize", path))?;
+        effect::resize(file, plan.size).map_err(Ext4Error::io("resize", path))?;
         let mut sink = Sink::new(file);
         // Contents are there already, so the writer's work ends with the metadata.
         drop(layout.writer(&mut sink).map_err(Ext4Error::write(plan.size, path))?);
@@ -41,9 +42,9 @@ pub fn build(tree: &mut Tree, mut spool: Spool, volume: &Volume<'_>, cancel: &Ca
     }
     let whole = path.with_extension("whole");
     let written = copy(tree, file, &whole, needed_size(tree), volume, cancel)
-        .and_then(|()| fs::rename(&whole, path).map_err(Ext4Error::io("rename", &whole)));
+        .and_then(|()| effect::rename(&whole, path).map_err(Ext4Error::io("rename", &whole)));
     if written.is_err() {
-        let _gone_or_swept_later = fs::remove_file(&whole);
+        let _gone_or_swept_later = effect::remove(&whole);
     } else {
         spool.keep();
     }
@@ -64,8 +65,8 @@ pub fn copy(
     cancel: &Cancel,
 ) -> Result<(), Ext4Error> {
     let Declared { layout, files } = declare::seal(tree, &volume.writable(size), cancel)?;
-    let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(Ext4Error::io("make", path))?;
-    file.set_len(size).map_err(Ext4Error::io("resize", path))?;
+    let file = effect::create(path).map_err(Ext4Error::io("make", path))?;
+    effect::resize(&file, size).map_err(Ext4Error::io("resize", path))?;
     let mut sink = Sink::new(&file);
     let mut writer = layout.writer(&mut sink).map_err(Ext4Error::write(size, path))?;
     for (id, handle) in &files {

@@ -19,6 +19,8 @@ mod tree;
 mod volume;
 mod writeback;
 
+pub(crate) use sink::Sink;
+
 pub use build::{build, copy};
 pub use spool::{Incoming, Spool};
 pub use tree::{Content, Inode, InodeId, Kind, Meta, Piece, Time, Tree};

@@ -1,14 +1,15 @@
 //! Writing a laid-out file system's own blocks into a file.
 
+use crate::effect;
 use mkext4::RegionSink;
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io};
 
 /// Bytes gathered before they are written.
 const BUFFER: usize = 1 << 20;
 
 /// Gathers neighbouring blocks; zeros stay holes. What is in the buffer is written by [`Self::flush`].
 #[derive(Debug)]
-pub(super) struct Sink<'f> {
+pub(crate) struct Sink<'f> {
     file: &'f File,
     buffer: Vec<u8>,
     /// Where in the file the buffer begins.
@@ -17,12 +18,12 @@ pub(super) struct Sink<'f> {
 
 impl<'f> Sink<'f> {
     /// Writes to a file that has only zeros where the file system has zeros.
-    pub(super) fn new(file: &'f File) -> Self {
+    pub(crate) fn new(file: &'f File) -> Self {
         Self { file, buffer: Vec::new(), at: 0 }
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.buffer, self.at)?;
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        effect::write_at(self.file, &self.buffer, self.at)?;
         self.buffer.clear();
         Ok(())
     }
@@ -35,7 +36,7 @@ impl RegionSink for Sink<'_> {
             self.at = offset;
         }
         if bytes.len() >= BUFFER / 2 {
-            self.file.write_all_at(bytes, offset)?;
+            effect::write_at(self.file, bytes, offset)?;
             self.at = offset + bytes.len() as u64;
             return Ok(());
         }

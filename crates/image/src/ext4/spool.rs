@@ -10,8 +10,9 @@ use super::{
     tree::{Content, Piece},
     writeback::Writeback,
 };
+use crate::effect;
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -67,12 +68,7 @@ impl Spool {
     }
 
     fn new(path: &Path, places: Places) -> Result<Self, Ext4Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .map_err(Ext4Error::io("make", path))?;
+        let file = effect::create(path).map_err(Ext4Error::io("make", path))?;
         Ok(Self {
             file,
             path: path.into(),
@@ -213,7 +209,7 @@ impl Spool {
                 self.flush()?;
                 self.buffer_at = at;
                 if bytes.len() >= BUFFER / 2 {
-                    self.file.write_all_at(bytes, at).map_err(Ext4Error::io("write", &self.path))?;
+                    effect::write_at(&self.file, bytes, at).map_err(Ext4Error::io("write", &self.path))?;
                     self.buffer_at += bytes.len() as u64;
                 } else {
                     self.buffer.extend_from_slice(bytes);
@@ -228,7 +224,7 @@ impl Spool {
     }
 
     fn flush(&mut self) -> Result<(), Ext4Error> {
-        self.file.write_all_at(&self.buffer, self.buffer_at).map_err(Ext4Error::io("write", &self.path))?;
+        effect::write_at(&self.file, &self.buffer, self.buffer_at).map_err(Ext4Error::io("write", &self.path))?;
         self.buffer_at += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
@@ -292,7 +288,7 @@ impl Drop for Spool {
     fn drop(&mut self) {
         if !self.keep {
             // Nothing can be done about a failure here; the folder around it is swept sooner or later.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = effect::remove(&self.path);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! An image is synced before it gets its name. Left to itself the kernel would begin to write only then, and everybody would
 //! wait for all of it; so a thread syncs what there is, again and again, and leaves little for the end.
 
+use crate::effect;
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -24,7 +25,7 @@ impl Writeback {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let file = file.try_clone()?;
         let (wake, woken) = sync_channel(1);
-        let sync = move || woken.iter().try_for_each(|()| file.sync_data());
+        let sync = move || woken.iter().try_for_each(|()| effect::sync_data(&file));
         let thread = std::thread::Builder::new().name("writeback".to_owned()).spawn(sync).ok();
         Ok(Self { wake: Some(wake), thread, since: 0 })
     }

@@ -3,6 +3,7 @@
 use super::store::{self, FORMAT, Manifest, file};
 use super::{Image, ImageError, PullOptions, init, seed};
 use crate::cancel::Cancel;
+use crate::effect;
 use crate::ext4::{self, InodeId, Kind, Meta, Spool, Time, Tree, Volume};
 use crate::layer;
 use crate::progress::Progress;
@@ -146,7 +147,7 @@ fn describe(
         None => seed::to_json(&Tree::new(Meta::root(0o700, Time::default())), Tree::ROOT),
     };
     let seed = seed.map_err(|source| ImageError::Record { path: seed_path.clone(), source })?;
-    fs::write(&seed_path, seed).map_err(StoreError::io("write", &seed_path))?;
+    effect::write(&seed_path, &seed).map_err(StoreError::io("write", &seed_path))?;
     let root = staging.path().join(file::ROOT);
     let size = fs::metadata(&root).map_err(StoreError::io("read", &root))?.blocks() * 512;
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -160,6 +161,6 @@ fn describe(
         lengths: Lengths::of(staging.path())?,
     };
     let path = staging.path().join(file::MANIFEST);
-    fs::write(&path, store::to_json(&path, &manifest)?).map_err(StoreError::io("write", &path))?;
+    effect::write(&path, &store::to_json(&path, &manifest)?).map_err(StoreError::io("write", &path))?;
     Ok(())
 }

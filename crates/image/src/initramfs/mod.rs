@@ -7,6 +7,7 @@
 
 mod cpio;
 
+use crate::effect::{self, Output};
 use crate::kernel::file;
 use crate::store::{Store, StoreError, atomic};
 use banger_model::Digest;
@@ -79,7 +80,7 @@ pub fn ensure(store: &Store, kernel: &Digest, agent: &Path) -> Result<PathBuf, I
     let staging = store.stage()?;
     let made = staging.path().join("initramfs");
     let mut write = || -> io::Result<()> {
-        let mut out = File::create_new(&made)?;
+        let mut out = Output::to(effect::create(&made)?);
         out.write_all(&first)?;
         modules.rewind()?;
         io::copy(&mut modules, &mut out)?;

@@ -9,6 +9,7 @@ use super::spool::{ModuleError, Spool, Spooled};
 use super::store::{FORMAT, Manifest, file};
 use super::{InvalidKernel, KernelError, vmlinux};
 use crate::cancel::Cancel;
+use crate::effect::{self, Output};
 use crate::initramfs;
 use crate::store::{Existing, Lengths, Staging, Store, StoreError};
 use banger_model::Digest;
@@ -41,8 +42,7 @@ struct Core {
 impl<'a> Assembly<'a> {
     pub(super) fn new(store: &Store, subject: String, cancel: &'a Cancel) -> Result<Self, KernelError> {
         let staging = store.stage()?;
-        let scratch =
-            tempfile::tempfile_in(staging.path()).map_err(StoreError::io("make a file in", staging.path()))?;
+        let scratch = effect::scratch(staging.path()).map_err(StoreError::io("make a file in", staging.path()))?;
         Ok(Self { subject, staging, spool: Spool::new(scratch), core: None, cancel })
     }
 
@@ -50,10 +50,10 @@ impl<'a> Assembly<'a> {
     pub(super) fn boot_image(&mut self, image: &[u8]) -> Result<(), KernelError> {
         let parsed = BzImage::parse(image).map_err(|error| self.bzimage(error))?;
         let path = self.path(file::BOOT_IMAGE);
-        std::fs::write(&path, image).map_err(StoreError::io("write", path))?;
+        effect::write(&path, image).map_err(StoreError::io("write", path))?;
         let mut elf = self.create(file::ELF)?;
         parsed.unpack(&mut elf).map_err(|error| self.bzimage(error))?;
-        let pvh = self.inspect(&mut elf)?.pvh;
+        let pvh = self.inspect(elf.file())?.pvh;
         let (release, digest) = (parsed.release().to_owned(), Sha256::digest(image).into());
         self.core = Some(Core { release, digest, boot_image: true, pvh });
         Ok(())
@@ -74,8 +74,8 @@ impl<'a> Assembly<'a> {
             hash.update(&buffer[..n]);
             elf.write_all(&buffer[..n]).map_err(StoreError::io("write", self.path(file::ELF)))?;
         }
-        let pvh = self.inspect(&mut elf)?.pvh;
-        let release = vmlinux::release(&elf).map_err(|error| self.invalid(error))?;
+        let pvh = self.inspect(elf.file())?.pvh;
+        let release = vmlinux::release(elf.file()).map_err(|error| self.invalid(error))?;
         self.core = Some(Core { release, digest: hash.finalize().into(), boot_image: false, pvh });
         Ok(())
     }
@@ -117,7 +117,7 @@ impl<'a> Assembly<'a> {
         let path = staging.path().join(file::MANIFEST);
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|source| KernelError::Record { path: path.clone(), source })?;
-        std::fs::write(&path, text).map_err(StoreError::io("write", &path))?;
+        effect::write(&path, &text).map_err(StoreError::io("write", &path))?;
         // One that is there is equal, or was damaged.
         let existing = if super::files(store, &digest).is_ok() { Existing::Keep } else { Existing::Replace };
         staging.place(&store.kernel(&digest), existing)?;
@@ -128,13 +128,12 @@ impl<'a> Assembly<'a> {
         self.staging.path().join(name)
     }
 
-    fn create(&self, name: &str) -> Result<File, KernelError> {
+    fn create(&self, name: &str) -> Result<Output, KernelError> {
         let path = self.path(name);
-        let file = File::options().read(true).write(true).create_new(true).open(&path);
-        Ok(file.map_err(StoreError::io("make", path))?)
+        Ok(effect::create(&path).map(Output::to).map_err(StoreError::io("make", path))?)
     }
 
-    fn inspect(&self, elf: &mut File) -> Result<vmlinux::Vmlinux, KernelError> {
+    fn inspect(&self, mut elf: &File) -> Result<vmlinux::Vmlinux, KernelError> {
         elf.rewind().map_err(StoreError::io("read", self.path(file::ELF)))?;
         vmlinux::inspect(elf).map_err(|error| self.invalid(error))
     }
@@ -174,13 +173,14 @@ fn identity(core: &Core, spooled: &Spooled) -> Digest {
 /// Writes the archive of the modules that are needed before there is a root file system, and returns their names.
 fn boot_modules(spooled: &Spooled, path: &std::path::Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    let mut archive = initramfs::ModuleArchive::new(BufWriter::new(File::create_new(path)?))?;
+    let mut archive = initramfs::ModuleArchive::new(BufWriter::new(Output::to(effect::create(path)?)))?;
     for module in spooled.set.load_order(initramfs::BOOT_MODULES) {
         let mut bytes = Vec::new();
         spooled.content(&module.path)?.read_to_end(&mut bytes)?;
         archive.module(&module.name, &bytes)?;
         names.push(module.name.clone());
     }
-    archive.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let written = archive.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    effect::sync(&written.into_inner())?;
     Ok(names)
 }

@@ -6,6 +6,7 @@
 
 use super::CatalogError;
 use crate::cancel::Cancel;
+use crate::effect;
 use crate::progress::Progress;
 use crate::tool::{self, ToolError};
 use banger_model::Digest;
@@ -46,8 +47,8 @@ impl<'a> Apt<'a> {
     /// Works in `folder`, which is empty and only ours.
     pub(crate) fn new(folder: &Path, cancel: &'a Cancel) -> io::Result<Self> {
         let apt = Self { cache: folder.join("cache"), downloads: folder.join("downloads"), cancel };
-        std::fs::create_dir(&apt.cache)?;
-        std::fs::create_dir(&apt.downloads)?;
+        effect::make_folder(&apt.cache)?;
+        effect::make_folder(&apt.downloads)?;
         Ok(apt)
     }
 

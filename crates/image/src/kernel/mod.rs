@@ -21,6 +21,9 @@ mod store;
 mod unpack;
 mod vmlinux;
 
+#[cfg(test)]
+pub(crate) use {catalog::Package, pull::take_in};
+
 pub use error::{CatalogError, InvalidKernel, KernelError};
 pub use pull::{import, pull};
 pub(crate) use store::file;

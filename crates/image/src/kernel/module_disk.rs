@@ -5,8 +5,9 @@
 
 use super::modules::{Builtin, IndexTooLarge, index_files};
 use super::spool::Spooled;
+use crate::effect;
+use crate::ext4::Sink;
 use banger_model::{Digest, wire::guest::label};
-use mkext4::sink::FileSink;
 use mkext4::{FsBuilder, InodeHandle, Meta, Options, ROOT};
 use std::collections::HashMap;
 use std::io;
@@ -57,7 +58,9 @@ pub(crate) fn write(spooled: &Spooled, identity: &Digest, path: &Path) -> Result
         .map_err(ModuleDiskError::Ext4)?;
 
     let layout = tree.builder.seal().map_err(ModuleDiskError::Ext4)?;
-    let mut sink = FileSink::create(path, layout.image_len()).map_err(ModuleDiskError::Io)?;
+    let file = effect::create(path).map_err(ModuleDiskError::Io)?;
+    effect::resize(&file, layout.image_len()).map_err(ModuleDiskError::Io)?;
+    let mut sink = Sink::new(&file);
     let mut writer = layout.writer(&mut sink).map_err(ModuleDiskError::Ext4)?;
     for (path, handle) in modules.into_iter().filter(|(path, _)| spooled.length(path) > 0) {
         let mut content = spooled.content(path).map_err(ModuleDiskError::Io)?;
@@ -67,7 +70,7 @@ pub(crate) fn write(spooled: &Spooled, identity: &Digest, path: &Path) -> Result
         writer.fill(handle, &mut bytes).map_err(ModuleDiskError::Ext4)?;
     }
     writer.finish().map_err(ModuleDiskError::Ext4)?;
-    sink.into_file().sync_all().map_err(ModuleDiskError::Io)
+    sink.flush().and_then(|()| effect::sync(&file)).map_err(ModuleDiskError::Io)
 }
 
 /// Room for everything; what is not used stays a hole in the file.

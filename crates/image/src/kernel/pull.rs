@@ -53,8 +53,19 @@ pub fn pull(
     progress.stage("download the kernel package");
     let deb = apt.download(&package, progress).map_err(unavailable)?;
     progress.stage("unpack the kernel");
+    take_in(store, name, &package, &deb, cancel)
+}
+
+/// Makes a kernel of the package whose file is `deb`, and gives it the name.
+pub(crate) fn take_in(
+    store: &Store,
+    name: &KernelRef,
+    package: &Package,
+    deb: &Path,
+    cancel: &Cancel,
+) -> Result<Kernel, KernelError> {
     loop {
-        let digest = assemble_package(store, &package, &deb, cancel)?;
+        let digest = assemble_package(store, package, deb, cancel)?;
         let Package { name: package, version, sha256, .. } = package.clone();
         // Nothing: it was there already, and went with the last of its other names. So it is made again.
         if let Some(kernel) = store::set_name(store, name, digest, Origin::Debian { package, version, sha256 })? {

@@ -6,6 +6,7 @@
 
 use super::modules::{ModuleInfo, ModuleInfoError, ModuleSet, module_name};
 use super::unpack::{self, Compression};
+use crate::effect::Output;
 use banger_model::Digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
@@ -65,7 +66,7 @@ pub enum ModuleError {
 /// The spool, while files come in.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    scratch: BufWriter<File>,
+    scratch: BufWriter<Output>,
     length: u64,
     contents: HashMap<String, Content>,
     modules: Vec<(String, ModuleInfo)>,
@@ -105,7 +106,7 @@ impl Spool {
     /// Keeps contents in `scratch`, which is empty and readable too.
     pub(crate) fn new(scratch: File) -> Self {
         Self {
-            scratch: BufWriter::with_capacity(256 << 10, scratch),
+            scratch: BufWriter::with_capacity(256 << 10, Output::to(scratch)),
             length: 0,
             contents: HashMap::new(),
             modules: Vec::new(),
@@ -156,6 +157,7 @@ impl Spool {
     /// Everything has come: checks that all of it is of the kernel `release`.
     pub(crate) fn finish(self, release: &str) -> Result<Spooled, ModuleError> {
         let scratch = self.scratch.into_inner().map_err(|error| ModuleError::Scratch(error.into_error()))?;
+        let scratch = scratch.into_inner();
         for (path, info) in &self.modules {
             if let Some(module) = info.release.as_ref().filter(|module| *module != release) {
                 let (path, module, kernel) = (path.clone(), module.clone(), release.to_owned());

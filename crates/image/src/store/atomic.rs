@@ -1,6 +1,6 @@
 //! Renames that a crash cannot tear: the file is synced before, its folder after.
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use crate::effect;
 use std::{
     fs::File,
     io,
@@ -20,7 +20,7 @@ fn parent(path: &Path) -> PathBuf {
 /// # Errors
 /// When the folder cannot be opened or synced.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    effect::sync(&File::open(dir)?)
 }
 
 /// Syncs the file `from`, gives it the name `to` in place of whatever had it, and syncs the folder. Both must be on one
@@ -29,8 +29,8 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// As the system calls; `to` is the old or the new file in any case.
 pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
-    File::open(from)?.sync_all()?;
-    std::fs::rename(from, to)?;
+    effect::sync(&File::open(from)?)?;
+    effect::rename(from, to)?;
     sync_dir(&parent(to))
 }
 
@@ -39,7 +39,7 @@ pub fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// As the system calls.
 pub fn remove(path: &Path) -> io::Result<()> {
-    std::fs::remove_file(path)?;
+    effect::remove(path)?;
     sync_dir(&parent(path))
 }
 
@@ -48,7 +48,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// As the system calls.
 pub fn take_away(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)?;
+    effect::rename(from, to)?;
     sync_dir(&parent(from))
 }
 
@@ -57,8 +57,8 @@ pub fn take_away(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if something has it, else as the system calls.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    File::open(from)?.sync_all()?;
-    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+    effect::sync(&File::open(from)?)?;
+    effect::rename_new(from, to)?;
     sync_dir(&parent(to))
 }
 
@@ -67,7 +67,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// As the system calls.
 pub fn exchange(from: &Path, to: &Path) -> io::Result<()> {
-    File::open(from)?.sync_all()?;
-    renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE)?;
+    effect::sync(&File::open(from)?)?;
+    effect::exchange(from, to)?;
     sync_dir(&parent(to))
 }

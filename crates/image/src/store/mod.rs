@@ -20,11 +20,11 @@ mod staging;
 pub use lengths::Lengths;
 pub use staging::{Existing, Placed, Staging};
 
+use crate::effect;
 use banger_model::Digest;
 use rustix::fs::FlockOperation;
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -97,11 +97,7 @@ impl Store {
         let store = Self { root };
         for name in [IMAGES, IMAGE_NAMES, KERNELS, KERNEL_NAMES, INITRAMFS, STAGING] {
             let path = store.root.join(name);
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path)
-                .map_err(StoreError::io("make the folder", &path))?;
+            effect::make_private_folders(&path).map_err(StoreError::io("make the folder", &path))?;
             rustix::fs::access(&path, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
                 .map_err(|e| StoreError::io("write in the folder", &path)(e.into()))?;
         }
@@ -191,7 +187,7 @@ impl Store {
     /// Held while a name is given, or taken away together with what it meant, so that nothing goes with its last name while
     /// it gets another one. `names` is the folder of the names. Whoever has it has it for a moment.
     pub(crate) fn naming(&self, names: &Path) -> Result<fs::File, StoreError> {
-        staging::locked(names, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", names))
+        effect::lock(names, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", names))
     }
 
     /// Writes a small file of the store: a reader sees the old bytes, or the new, or no file, and so after a crash.
@@ -201,7 +197,7 @@ impl Store {
     pub fn write_file(&self, dest: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let staging = self.stage()?;
         let path = staging.path().join("file");
-        fs::write(&path, bytes).map_err(StoreError::io("write", dest))?;
+        effect::write(&path, bytes).map_err(StoreError::io("write", dest))?;
         atomic::rename_over(&path, dest).map_err(StoreError::io("write", dest))
     }
 }

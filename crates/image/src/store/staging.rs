@@ -5,7 +5,8 @@
 //! nobody sweeps a folder between its making and its locking.
 
 use super::{StoreError, atomic};
-use rustix::fs::{FlockOperation, flock};
+use crate::effect;
+use rustix::fs::FlockOperation;
 use std::{
     fs::{self, File},
     io,
@@ -15,9 +16,25 @@ use std::{
 /// A folder that only its owner uses, and that vanishes with it.
 #[derive(Debug)]
 pub struct Staging {
-    dir: tempfile::TempDir,
-    /// Held for its lock.
+    folder: Folder,
+    /// Held for its lock, until the folder is gone.
     _lock: File,
+}
+
+/// A folder that is removed when dropped, unless it has another name by then.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // What cannot be removed now is swept, since nobody has its lock any more.
+            let _swept_later = effect::remove_folder(&self.path);
+        }
+    }
 }
 
 /// What [`Staging::place`] does when its destination is there already.
@@ -38,26 +55,20 @@ pub enum Placed {
     Kept,
 }
 
-pub(super) fn locked(dir: &Path, operation: FlockOperation) -> io::Result<File> {
-    let file = File::open(dir)?;
-    flock(&file, operation)?;
-    Ok(file)
-}
-
 impl Staging {
     pub(super) fn new(parent: &Path) -> Result<Self, StoreError> {
         let make = || {
-            let _making = locked(parent, FlockOperation::LockShared)?;
-            let dir = tempfile::TempDir::new_in(parent)?;
-            let lock = locked(dir.path(), FlockOperation::LockExclusive)?;
-            Ok(Self { dir, _lock: lock })
+            let _making = effect::lock(parent, FlockOperation::LockShared)?;
+            let folder = Folder { path: effect::make_some_folder(parent)?, renamed: false };
+            let lock = effect::lock(&folder.path, FlockOperation::LockExclusive)?;
+            Ok(Self { folder, _lock: lock })
         };
         make().map_err(StoreError::io("make a folder in", parent))
     }
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        self.dir.path()
+        &self.folder.path
     }
 
     /// Syncs the folder's files and gives the folder its final name.
@@ -68,9 +79,9 @@ impl Staging {
         self.try_place(dest, existing).map_err(StoreError::io("put into place", dest))
     }
 
-    fn try_place(self, dest: &Path, existing: Existing) -> io::Result<Placed> {
+    fn try_place(mut self, dest: &Path, existing: Existing) -> io::Result<Placed> {
         for entry in fs::read_dir(self.path())? {
-            File::open(entry?.path())?.sync_all()?;
+            effect::sync(&File::open(entry?.path())?)?;
         }
         loop {
             match (atomic::rename_new(self.path(), dest), existing) {
@@ -78,7 +89,7 @@ impl Staging {
                 (Err(e), Existing::Replace) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 (result, _) => {
                     result?;
-                    let _renamed_away = self.dir.keep();
+                    self.folder.renamed = true;
                     return Ok(Placed::New);
                 }
             }
@@ -93,7 +104,8 @@ impl Staging {
 }
 
 pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
-    let _sweeping = locked(parent, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", parent))?;
+    let _sweeping =
+        effect::lock(parent, FlockOperation::LockExclusive).map_err(StoreError::io("lock the folder", parent))?;
     let entries = fs::read_dir(parent).map_err(StoreError::io("read the folder", parent))?;
     let (mut swept, mut failure) = (0, None);
     for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
@@ -106,17 +118,17 @@ pub(super) fn sweep(parent: &Path) -> Result<usize, StoreError> {
     failure.map_or(Ok(swept), Err)
 }
 
-fn sweep_one(path: &PathBuf) -> io::Result<bool> {
-    match locked(path, FlockOperation::NonBlockingLockExclusive) {
+fn sweep_one(path: &Path) -> io::Result<bool> {
+    match effect::lock(path, FlockOperation::NonBlockingLockExclusive) {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
         // Its owner removed it meanwhile.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => drop(other?),
     }
     if path.is_dir() {
-        fs::remove_dir_all(path)?
+        effect::remove_folder(path)?
     } else {
-        fs::remove_file(path)?
+        effect::remove(path)?
     }
     Ok(true)
 }
