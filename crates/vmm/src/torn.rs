@@ -50,7 +50,7 @@ fn proof(folder: &Path) -> File {
     let kernel = Kernel { bzimage: Some(file("vmlinuz")), elf: None, initramfs: file("initrd"), hz: 250 };
     let setup = ProofSetup { kernel, memory_dir: folder.join("proofs"), runtime_dir: folder.into() };
     let memory = Memory::of(Engine::QemuKvm, &binary, &setup);
-    memory.keep(&Verdict::Works);
+    memory.keep(&Verdict::Works, true);
     let read = move || memory.recall().map_or(Answer::None, |verdict| Answer::Read(format!("{verdict:?}")));
     File { path: folder.join("proofs/kvm-qemu.v1.json"), dispensable: true, read: Box::new(read) }
 }

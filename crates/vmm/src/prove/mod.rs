@@ -4,6 +4,9 @@
 //! booted, and KVM works if the agent in it answers. That is remembered for this boot of the host, for the same program
 //! and the same kernel; what only takes a system call to find out is found out anew each time.
 //!
+//! A guest that does not come up may be its kernel's fault. Where the guest of another kernel has come up before, that one is
+//! tried as well, and decides: KVM works, and the start goes on and tells what is wrong with the kernel.
+//!
 //! Owns: the device's checks, the trial, and the file in which its outcome is remembered. Which engine is taken is
 //! [`crate::choose`]'s.
 
@@ -153,10 +156,7 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup) -> Proof
             if let Some(verdict) = known {
                 return (engine, verdict);
             }
-            let verdict = trial::run(engine, binary, &setup).await;
-            tracing::info!(%engine, ?verdict, "tried KVM");
-            memory.keep(&verdict);
-            (engine, verdict)
+            (engine, try_out(engine, binary, &setup, &memory).await)
         };
         // What is logged belongs to whoever asked first.
         tokio::spawn(trial.in_current_span())
@@ -169,10 +169,29 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup) -> Proof
     proofs
 }
 
+/// Finds a verdict by trials, and remembers it.
+async fn try_out(engine: Engine, binary: Binary, setup: &ProofSetup, memory: &Memory) -> Verdict {
+    let another = memory.another();
+    // One that is known to fail tells nothing about KVM when it fails once more.
+    let own = Some(setup.kernel.clone()).filter(|_| another.is_none() || !memory.never_came_up());
+    let (mut verdict, mut came_up) = (Verdict::Unusable(Unusable::Unproved), false);
+    for kernel in own.into_iter().chain(another) {
+        let is_own = kernel == setup.kernel;
+        verdict = trial::run(engine, binary.clone(), &ProofSetup { kernel, ..setup.clone() }).await;
+        if verdict == Verdict::Works {
+            came_up = is_own;
+            break;
+        }
+    }
+    tracing::info!(%engine, ?verdict, came_up, "tried KVM");
+    memory.keep(&verdict, came_up);
+    verdict
+}
+
 /// Lets what is remembered of the engines of that program be proved anew: a guest has not come up although it was proved, or
 /// somebody wants to know.
 pub fn doubt(kind: VmmKind, memory_dir: &Path) {
-    memory::forget(kind, memory_dir);
+    memory::doubt(kind, memory_dir);
 }
 
 /// Whether the device is there, may be opened and makes a VM: what can be told without a guest.
