@@ -60,7 +60,10 @@ impl Cache {
         fs::create_dir_all(&folder).map_err(LabError::io("make", &folder))?;
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(LabError::io("make", &path))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| LabError::io("lock", &path)(error.into()))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            eprintln!("lab: waiting for another lab, which is being made in {}", folder.display());
+            flock(&lock, FlockOperation::LockExclusive).map_err(|error| LabError::io("lock", &path)(error.into()))?;
+        }
         Ok(Self { folder, _lock: lock })
     }
 

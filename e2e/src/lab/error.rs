@@ -16,8 +16,12 @@ pub enum LabError {
     Step { action: String, said: String },
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("Firecracker runs no guest on this host, so leave out --on-this-host: {said}")]
+    NoKvm { said: String },
     #[error("no case is called {0:?}: see --list")]
     NoCase(String),
+    #[error("no case with {0:?} in its name runs in the lab: --list says why")]
+    NotThere(String),
     #[error("{0}: no rule in the lab's table says whether it runs there")]
     NoRule(String),
     #[error("QEMU ended before the lab was done: {why}")]

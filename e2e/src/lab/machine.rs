@@ -37,8 +37,7 @@ impl Machine {
     /// # Errors
     /// When QEMU is not here or cannot be started.
     pub fn boot(host: &Host, payload: &Path, shell: bool) -> Result<Self, LabError> {
-        let missing = LabError::Missing { program: "qemu-system-x86_64", package: "qemu-system-x86" };
-        let program = find("qemu-system-x86_64").ok_or(missing)?;
+        let program = program()?;
         let place = Place::get();
         let (files, sockets) = (place.folder("lab"), place.sockets());
         let machine = |qemu| Self {
@@ -95,28 +94,54 @@ impl Machine {
         while self.ended().is_none() && start.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let console = self.console_end();
-        if let Some(line) = console.lines().find(|line| line.contains("Kernel panic")) {
-            return LabError::HostPanic { line: line.trim().to_owned(), console };
-        }
         let said = fs::read_to_string(&self.complaints).unwrap_or_default();
-        let status =
-            self.ended().map_or_else(|| "it runs, but its port is closed".to_owned(), |status| status.to_string());
-        LabError::QemuEnded { why: format!("{status} {}", said.trim()), console }
+        self.console().ended(self.ended(), &said)
     }
 
     /// It should have said something by now.
     pub fn hangs(&self, waited_for: String, bound: Duration) -> LabError {
-        let console = self.console_end();
-        match console.lines().find(|line| line.contains("Kernel panic")) {
-            Some(line) => LabError::HostPanic { line: line.trim().to_owned(), console },
-            None => LabError::Hang { waited_for, bound, console },
-        }
+        self.console().hangs(waited_for, bound)
     }
 
-    fn console_end(&self) -> String {
-        let text = String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).replace('\r', "");
-        let lines: Vec<&str> = text.lines().collect();
+    fn console(&self) -> Console {
+        Console::new(&fs::read(&self.console).unwrap_or_default())
+    }
+}
+
+/// What the host has printed, and what follows from it.
+#[derive(Debug)]
+struct Console(String);
+
+impl Console {
+    fn new(bytes: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(bytes).replace('\r', ""))
+    }
+
+    /// Why there is nothing more to hear of it: QEMU has ended so, or not at all, and complained of that.
+    fn ended(&self, status: Option<ExitStatus>, complaints: &str) -> LabError {
+        self.panicked().unwrap_or_else(|| {
+            let status =
+                status.map_or_else(|| "it runs, but its port is closed".to_owned(), |status| status.to_string());
+            LabError::QemuEnded {
+                why: format!("{status} {}", complaints.trim()).trim().to_owned(),
+                console: self.end(),
+            }
+        })
+    }
+
+    /// Why it says nothing.
+    fn hangs(&self, waited_for: String, bound: Duration) -> LabError {
+        self.panicked().unwrap_or_else(|| LabError::Hang { waited_for, bound, console: self.end() })
+    }
+
+    /// What a panic prints after that line may be longer than what is shown.
+    fn panicked(&self) -> Option<LabError> {
+        let line = self.0.lines().find(|line| line.contains("Kernel panic"))?;
+        Some(LabError::HostPanic { line: line.trim().to_owned(), console: self.end() })
+    }
+
+    fn end(&self) -> String {
+        let lines: Vec<&str> = self.0.lines().collect();
         lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
     }
 }
@@ -126,6 +151,15 @@ impl Drop for Machine {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+/// QEMU's program.
+///
+/// # Errors
+/// When there is none.
+pub fn program() -> Result<PathBuf, LabError> {
+    let missing = LabError::Missing { program: "qemu-system-x86_64", package: "qemu-system-x86" };
+    find("qemu-system-x86_64").ok_or(missing)
 }
 
 /// How long QEMU's own start may take.
@@ -168,4 +202,41 @@ fn arguments(host: &Host, payload: &Path, files: &Path, sockets: &Path, shell: b
         ),
     );
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    const BOUND: Duration = Duration::from_secs(60);
+
+    fn killed() -> Option<ExitStatus> {
+        Some(ExitStatus::from_raw(9))
+    }
+
+    #[test]
+    fn a_panic_is_told_however_much_is_printed_after_it() {
+        let trace = "[    2.0] Call Trace:\r\n".repeat(2 * CONSOLE_LINES);
+        let text = format!("[    1.9] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n{trace}the end\r\n");
+        let console = Console::new(text.as_bytes());
+        for error in [console.ended(Some(ExitStatus::from_raw(0)), ""), console.hangs("a case".into(), BOUND)] {
+            assert!(error.to_string().contains("not syncing: VFS: Unable to mount root fs"), "{error}");
+            let shown = error.console().unwrap();
+            assert!(shown.ends_with("the end") && shown.lines().count() == CONSOLE_LINES, "{shown}");
+            assert!(error.may_pass());
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_with_qemus_words_and_a_hang_with_what_was_waited_for() {
+        let console = Console::new(b"Debian\xff boots\n");
+        let ended = console.ended(killed(), "qemu: no such disk\n");
+        assert!(ended.to_string().ends_with("signal: 9 (SIGKILL) qemu: no such disk"), "{ended}");
+        assert_eq!(ended.console(), Some("Debian\u{fffd} boots"));
+        assert!(console.ended(None, "").to_string().contains("its port is closed"));
+        let hangs = console.hangs("the end of exec::one".into(), BOUND);
+        assert_eq!(hangs.to_string(), "the lab hangs: waited 60 s for the end of exec::one");
+        assert_eq!(Console::new(b"").hangs("its host to come up".into(), BOUND).console(), Some(""));
+    }
 }

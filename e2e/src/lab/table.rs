@@ -96,6 +96,22 @@ fn case(name: &str) -> Case {
     Case { program: Program::Cases, name: name.to_owned(), seconds }
 }
 
+/// Those of the names that hold one of the words, if there are words.
+///
+/// # Errors
+/// When a word fits no name.
+pub fn named(names: &[String], words: &[String]) -> Result<Vec<String>, LabError> {
+    let has = |name: &String, word: &String| name.contains(word.as_str());
+    match words.iter().find(|word| !names.iter().any(|name| has(name, word))) {
+        Some(word) => Err(LabError::NoCase(word.clone())),
+        None => Ok(names
+            .iter()
+            .filter(|name| words.is_empty() || words.iter().any(|word| has(name, word)))
+            .cloned()
+            .collect()),
+    }
+}
+
 /// Those of the names that run in the lab and hold one of the words, if there are words; those that need the shared machine
 /// bring the case that boots it.
 ///
@@ -104,16 +120,19 @@ fn case(name: &str) -> Case {
 pub fn choose(names: &[String], words: &[String]) -> Result<Vec<Case>, LabError> {
     let mut chosen = Vec::new();
     let mut shared = false;
-    for name in names {
-        let fit = fit(name)?;
-        let wanted = words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-        if wanted && !matches!(fit, Fit::No(_)) {
+    // Every name has to have its rule, whether it is asked for or not.
+    names.iter().try_for_each(|name| fit(name).map(drop))?;
+    for name in named(names, words)? {
+        let fit = fit(&name)?;
+        if !matches!(fit, Fit::No(_)) {
             shared |= fit == Fit::Shared;
-            chosen.push(case(name));
+            chosen.push(case(&name));
         }
     }
-    if let Some(word) = words.iter().find(|word| !chosen.iter().any(|case| case.name.contains(word.as_str()))) {
-        return Err(LabError::NoCase(word.clone()));
+    for word in words {
+        if !chosen.iter().any(|case| case.name.contains(word.as_str())) {
+            return Err(LabError::NotThere(word.clone()));
+        }
     }
     if shared && !chosen.iter().any(|case| case.name == SHARED) {
         chosen.push(case(SHARED));
@@ -146,8 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn names_are_found_by_any_of_the_words() {
+        let named = |words: &[&str]| named(&names(), &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(named(&[]).unwrap().len(), 4);
+        assert_eq!(named(&["two", "network"]).unwrap(), ["run::two", "network::three"]);
+    }
+
+    #[test]
     fn words_without_a_case_and_names_without_a_rule_are_said() {
-        assert!(matches!(choose(&names(), &["three".into()]), Err(LabError::NoCase(word)) if word == "three"));
+        assert!(matches!(choose(&names(), &["four".into()]), Err(LabError::NoCase(word)) if word == "four"));
+        assert!(matches!(choose(&names(), &["three".into()]), Err(LabError::NotThere(word)) if word == "three"));
         assert!(matches!(choose(&["new::topic".into()], &[]), Err(LabError::NoRule(name)) if name == "new::topic"));
     }
 }

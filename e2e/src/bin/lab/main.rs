@@ -2,15 +2,18 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what it is for")]
 
+mod wish;
+
 use banger_e2e::{
-    Call,
+    Call, Sandbox,
+    fixture::image::busybox_reference,
     lab::{
         LabError,
         cache::Cache,
         host::Host,
         inside,
         link::Program,
-        payload,
+        machine, payload,
         report::Report,
         session::{self, Plan},
         shell, table,
@@ -22,50 +25,7 @@ use std::{
     path::Path,
     process::{Command, ExitCode},
 };
-
-const USAGE: &str = "\
-usage: lab [--case WORD]... [--jobs N] [--keep | --on-this-host] [--list]
-  --case WORD   only cases whose name has the word
-  --jobs N      so many at once, each in a lab of its own (one for each processor, at most 4)
-  --keep        stay up when they are done, and say how to get a shell there
-  --on-this-host  no lab: run them straight here, on Firecracker and this host's KVM
-  --list        which cases run in the lab, and why the others do not
-       lab shell SOCKET     a root shell in a lab that was kept";
-
-/// A lab has 3 GiB of memory, which it may come to use.
-const MOST_LABS: usize = 4;
-
-/// What was asked for.
-#[derive(Default)]
-struct Wish {
-    words: Vec<String>,
-    jobs: Option<usize>,
-    keep: bool,
-    here: bool,
-    list: bool,
-}
-
-impl Wish {
-    fn jobs(&self) -> usize {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.jobs.unwrap_or(processors.min(MOST_LABS))
-    }
-}
-
-fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Wish> {
-    let mut wish = Wish::default();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--case" => wish.words.push(arguments.next()?),
-            "--jobs" => wish.jobs = Some(arguments.next()?.parse().ok()?),
-            "--keep" => wish.keep = true,
-            "--on-this-host" => wish.here = true,
-            "--list" => wish.list = true,
-            _ => return None,
-        }
-    }
-    Some(wish)
-}
+use wish::{Run, USAGE, Wish};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
@@ -73,13 +33,19 @@ fn main() -> ExitCode {
         Some("inside") => inside::serve().map(|()| true),
         Some("shell") => match arguments.nth(1) {
             Some(socket) => shell::attach(Path::new(&socket)).map(|()| true),
-            None => return misuse(),
+            None => return misuse("shell needs the socket that the lab has named"),
         },
-        _ => match parse(arguments) {
-            Some(wish) if wish.list => list(),
-            Some(wish) if wish.here => here(&wish),
-            Some(wish) => run(&wish),
-            None => return misuse(),
+        _ => match wish::parse(arguments, std::thread::available_parallelism().map_or(1, std::num::NonZero::get)) {
+            Ok(Wish::Help) => {
+                println!("{USAGE}");
+                Ok(true)
+            }
+            Ok(Wish::List(words)) => list(&words),
+            Ok(Wish::Run(run)) => match run.place {
+                wish::Place::Here => here(&run),
+                wish::Place::Lab | wish::Place::KeptLab => in_labs(&run),
+            },
+            Err(why) => return misuse(&why),
         },
     };
     match done {
@@ -92,8 +58,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn misuse() -> ExitCode {
-    eprintln!("{USAGE}");
+fn misuse(why: &str) -> ExitCode {
+    eprintln!("lab: {why}\n{USAGE}");
     ExitCode::from(2)
 }
 
@@ -104,8 +70,8 @@ fn names() -> Result<Vec<String>, LabError> {
     Ok(listed.ok().lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-fn list() -> Result<bool, LabError> {
-    for name in names()? {
+fn list(words: &[String]) -> Result<bool, LabError> {
+    for name in table::named(&names()?, words)? {
         match table::fit(&name)? {
             table::Fit::No(why) => println!("{name}: not in the lab: {why}"),
             _ => println!("{name}"),
@@ -114,26 +80,47 @@ fn list() -> Result<bool, LabError> {
     Ok(true)
 }
 
-/// The same cases in one process, as on a machine that tests QEMU. Whether KVM works they find out themselves.
-fn here(wish: &Wish) -> Result<bool, LabError> {
+/// The same cases in one process, as on a machine that tests QEMU.
+fn here(run: &Run) -> Result<bool, LabError> {
     let place = Place::get();
-    let cases = table::choose(&names()?, &wish.words)?;
+    let cases = table::choose(&names()?, &run.words)?;
+    let variables = surroundings::on_this_host(&place.tools);
+    works_here(&variables)?;
     let cases = cases.into_iter().map(|case| case.name).filter(|name| name != inside::SHARED);
     let mut command = Command::new(payload::cases(&place.programs)?);
-    command.arg("--exact").args(cases).arg(format!("--test-threads={}", wish.jobs()));
-    command.envs(surroundings::on_this_host(&place.tools));
+    command.arg("--exact").args(cases).arg(format!("--test-threads={}", run.jobs));
+    command.envs(variables);
     Ok(command.status().map_err(LabError::io("run", "the end-to-end cases"))?.success())
 }
 
-fn run(wish: &Wish) -> Result<bool, LabError> {
+/// One machine, for all the cases that would fail for the same reason.
+fn works_here(variables: &[(&'static str, String)]) -> Result<(), LabError> {
+    let mut sandbox = Sandbox::empty();
+    for (name, value) in variables {
+        sandbox.set(name, value);
+    }
+    eprintln!("lab: trying whether Firecracker runs a guest here");
+    let run = sandbox.banger("vm run --rm --net none --vmm firecracker --image").arg(busybox_reference());
+    let tried = run.words("-- true").run();
+    sandbox.finish();
+    if tried.status.success() {
+        return Ok(());
+    }
+    Err(LabError::NoKvm { said: tried.stderr.trim().to_owned() })
+}
+
+fn in_labs(run: &Run) -> Result<bool, LabError> {
     let names = names()?;
-    let cases = table::choose(&names, &wish.words)?;
+    let cases = table::choose(&names, &run.words)?;
+    // Before minutes are spent on what it would boot.
+    machine::program()?;
     let cache = Cache::open(Place::get().target())?;
     let host = Host::make(&cache)?;
     let payload = payload::make(&cache, &host, Program::Cases)?;
     drop(cache);
     let mut report = Report::new(cases.len(), names.len() - cases.len());
-    let plan = Plan { host: &host, payload: &payload, labs: wish.jobs(), keep: wish.keep };
+    let keep = run.place == wish::Place::KeptLab;
+    let plan = Plan { host: &host, payload: &payload, labs: run.jobs.min(cases.len()), keep };
     let ran = session::run(&plan, cases, &mut report);
     Ok(report.close(ran.as_ref().err()))
 }
