@@ -87,6 +87,17 @@ impl Sandbox {
         sandbox
     }
 
+    /// Has all calls from now on use programs of their own folder, in which that one is the guest's agent.
+    pub fn take_agent(&mut self, agent: &Path) {
+        let folder = self.root.join("programs");
+        fs::create_dir(&folder).unwrap();
+        for name in ["banger", "bangerd", "banger-usernet"] {
+            fs::hard_link(self.programs.join(name), folder.join(name)).unwrap();
+        }
+        fs::copy(agent, folder.join("banger-agent")).unwrap();
+        self.programs = folder;
+    }
+
     /// Writes the configuration: the usual defaults, and these lines of `[vm]` and after.
     pub fn configure(&self, lines: &str) {
         fs::write(self.config(), format!("{DEFAULTS}{}{lines}", surroundings::defaults())).unwrap();

@@ -52,11 +52,11 @@ const RULES: &[(&str, Fit)] = &[
     ("daemon::a_vmm_that", Fit::Alone),
     ("daemon::", Fit::No(NO_VMM)),
     (
-        "kernels::",
-        Fit::No(
-            "KVM is proved with the very kernel, which finds a bad one first; the others are about what this host has",
-        ),
+        "faults::an_agent_that_never_answers",
+        Fit::No("KVM is proved with the very agent, which finds a silent one first"),
     ),
+    ("faults::", Fit::Alone),
+    ("kernels::", Fit::No(ABOUT_HOST)),
     ("groups::", Fit::Alone),
     ("usage::", Fit::Alone),
     ("host::root_a_disk_that_fills_up_under", Fit::Alone),

@@ -105,22 +105,6 @@ fn files_that_are_no_kernels_are_refused_and_leave_nothing() {
 }
 
 #[test]
-fn a_kernel_that_never_boots_is_given_up_with_its_last_words() {
-    let sandbox = Sandbox::new();
-    let kernel = sandbox.scratch().join("bzImage");
-    fs::copy(bzimage(&sandbox), &kernel).unwrap();
-    // No modules: the kernel comes up, finds neither disk nor port, and the agent stays out of reach.
-    sandbox.banger("kernel import").arg(&kernel).arg("deaf").run().ok();
-    let run = sandbox.banger("vm run --rm --name box --kernel deaf -- true").run();
-    run.fails_with(&["box"]);
-    assert!(run.took < banger_e2e::BOUND, "{run}");
-    // It never became ready, so it is kept to be looked at.
-    assert_eq!(sandbox.vm_names(), ["box"]);
-    assert_eq!(sandbox.existing("box").show()["last_end"]["reason"]["why"], "never-ready");
-    assert!(!sandbox.banger("vm logs box").run().ok().is_empty());
-}
-
-#[test]
 fn a_guest_that_stands_still_is_given_up_in_time_with_its_last_words() {
     let sandbox = Sandbox::new();
     let reference = image::busybox_reference();

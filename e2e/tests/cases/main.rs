@@ -9,6 +9,7 @@ mod crash;
 mod daemon;
 mod debian;
 mod exec;
+mod faults;
 mod groups;
 mod guest;
 mod host;
