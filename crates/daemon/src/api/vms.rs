@@ -95,11 +95,15 @@ pub(crate) async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx)
             Ok(started) => vm = started,
             Err(error) => {
                 let failure = Failure::from(error);
+                let cancelled = code::of(&failure) == ErrorCode::Cancelled;
                 match lease {
                     // Nobody wants it any more.
-                    Some(lease) if code::of(&failure) == ErrorCode::Cancelled => let_go(app, name, id, lease, cx).await,
+                    Some(lease) if cancelled => let_go(Arc::clone(&app), name.clone(), id, lease, cx.clone()).await,
                     // It never became ready: it stays, so that its logs can be read.
                     _ => keep(&app, id).await,
+                }
+                if cancelled {
+                    tell_undone(&app, &name, &cx).await;
                 }
                 return Err(failure);
             }
@@ -108,6 +112,14 @@ pub(crate) async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx)
     let result = Some(OpResult::Vm(app.view(vm)));
     let afterwards = lease.map(|lease| -> BoxFuture<'static, ()> { Box::pin(let_go(app, name, id, lease, cx)) });
     Ok(Outcome { result, afterwards })
+}
+
+/// What a cancel has left of a VM, for whoever cancelled: what was built is taken down again, and what was there before stays.
+async fn tell_undone(app: &App, name: &VmName, cx: &OpCx) {
+    match app.named(name).await {
+        Ok(vm) => cx.note(format!("cancelled: {name} stays, and is {}", app.status(&vm))),
+        Err(_) => cx.note(format!("cancelled: nothing is left of {name}")),
+    }
 }
 
 /// Unties a VM from its client. If that cannot be written, the VM goes with the client after all; the cause is told.
@@ -173,12 +185,20 @@ pub(super) async fn restart(State(app): State<Arc<App>>, op: Op, Path(name): Pat
 fn act(app: &Arc<App>, op: Op, name: String, verb: Verb) -> Response {
     events::run(app, op.0, format!("{verb} {name}"), move |app, cx| async move {
         let name = parse(&name)?;
-        let vm = match verb {
-            Verb::Start => verbs::start::start(&app, &name, &cx).await?,
-            Verb::Restart => verbs::restart::restart(&app, &name, &cx).await?,
-            _ => verbs::stop::stop(&app, &name, verb, &cx).await?,
+        let done = match verb {
+            Verb::Start => verbs::start::start(&app, &name, &cx).await,
+            Verb::Restart => verbs::restart::restart(&app, &name, &cx).await,
+            _ => verbs::stop::stop(&app, &name, verb, &cx).await,
         };
-        Ok(OpResult::Vm(app.view(vm)).into())
+        match done.map_err(Failure::from) {
+            Ok(vm) => Ok(OpResult::Vm(app.view(vm)).into()),
+            Err(failure) => {
+                if code::of(&failure) == ErrorCode::Cancelled {
+                    tell_undone(&app, &name, &cx).await;
+                }
+                Err(failure)
+            }
+        }
     })
 }
 

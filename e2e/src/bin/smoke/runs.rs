@@ -33,12 +33,16 @@ pub(crate) fn interrupted_boot(user: &User) {
         let vm = user.existing(what);
         wait_for("the VM to boot", || (user.has(what) && vm.status() == "starting").then_some(()));
         processes::signal(call.pid(), Signal::INT);
-        call.wait().expect_status(130).says(&["cancelling"]);
+        let output = call.wait();
+        output.expect_status(130).says(&["cancelling"]);
+        output.stderr
     };
-    interrupt("--rm", "brief");
+    let told = interrupt("--rm", "brief");
+    assert!(told.contains(&format!("nothing is left of {}", user.name("brief"))), "{told}");
     assert!(!user.has("brief"), "the VM of an interrupted run is still there");
     // One that was to stay is there, to be looked at and started again, and nothing of it runs.
-    interrupt("", "kept");
+    let told = interrupt("", "kept");
+    assert!(told.contains(&format!("{} stays, and is stopped", user.name("kept"))), "{told}");
     let kept = user.existing("kept");
     assert_eq!((kept.status(), &kept.show()["running"]), ("stopped".into(), &serde_json::Value::Null));
     kept.does("delete");
