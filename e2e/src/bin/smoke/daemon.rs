@@ -61,11 +61,18 @@ pub(crate) fn prune(user: &User) {
     let start = user.banger("vm start").arg(user.name("busy")).start();
     let busy = user.existing("busy");
     wait_for("the VM to start", || (busy.status() == "starting").then_some(()));
+    let mut run = user.banger("vm run --rm --quiet --name").arg(user.name("brief")).words("-- echo done").start();
     user.banger("vm prune").run().fails_with(&["--force", "these 2 VMs"]);
     assert!(user.has("one") && user.has("two"), "nothing goes without a yes");
     let prune = user.banger("vm prune --force").run();
     assert_eq!(prune.ok(), format!("{}\n{}", user.name("one"), user.name("two")));
     prune.says(&["USES"]);
+    // One that is made, started and used is at rest in none of these moments.
+    wait_for("a run beside prunes to end", || {
+        assert_eq!(user.banger("vm prune --force").run().ok(), "", "a VM that is to start is left alone");
+        (!run.is_running()).then_some(())
+    });
+    assert_eq!(run.wait().ok(), "done");
     start.wait().ok();
     assert_eq!(user.banger("vm prune --force").run().ok(), "", "a VM that runs is left alone");
     busy.exec("true").succeeds();
