@@ -23,7 +23,7 @@ const LEAVINGS: [&str; 4] = ["vmm.log", "usernet.log", "metrics.v1.jsonl", "metr
 pub(super) struct Picture {
     vms: Vec<Value>,
     images: Vec<Value>,
-    /// With their inodes: a file that was made anew is not the same.
+    /// With their inodes: a file that was made anew is not the same. Not those that VMs go on writing.
     files: BTreeMap<PathBuf, u64>,
     /// But the daemon's own, and what serves nobody is in it as well.
     processes: BTreeMap<u32, String>,
@@ -137,9 +137,8 @@ impl Picture {
         let records = [("vmm.v1.json", running), ("usernet.v1.json", running && networked)];
         needed.extend(records.iter().filter(|(_, there)| *there).map(|(name, _)| (*name).to_owned()));
         let found = names(&folders.join(vm["id"].as_str().unwrap()));
-        let may_be = |name: &str| LEAVINGS.contains(&name) || (name.starts_with("console.") && name.ends_with(".log"));
         faults.extend(needed.difference(&found).map(|name| format!("{name} is missing: {vm}")));
-        let more = found.difference(&needed).filter(|name| !may_be(name));
+        let more = found.difference(&needed).filter(|name| !is_leaving(name));
         faults.extend(more.map(|name| format!("a file that nobody asked for, {name}: {vm}")));
         faults
     }
@@ -175,6 +174,11 @@ fn is_daemon(command: &str) -> bool {
     command.split(' ').next().is_some_and(|program| program.ends_with("/bangerd"))
 }
 
+/// Whether it is what a boot of a VM leaves behind, or goes on writing.
+fn is_leaving(name: &str) -> bool {
+    LEAVINGS.contains(&name) || (name.starts_with("console.") && name.ends_with(".log"))
+}
+
 fn is_running(vm: &Value) -> bool {
     vm["status"] == "running"
 }
@@ -200,7 +204,9 @@ fn walk(folder: &Path, files: &mut BTreeMap<PathBuf, u64>) {
         if found.is_dir() {
             walk(&path, files);
         }
-        files.insert(path, found.ino());
+        if !path.file_name().is_some_and(|name| is_leaving(&name.to_string_lossy())) {
+            files.insert(path, found.ino());
+        }
     }
 }
 

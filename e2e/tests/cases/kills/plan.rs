@@ -63,8 +63,8 @@ pub(super) enum Place {
     Staging,
     /// Images and their names.
     Images,
-    /// The processes that the daemon starts: between fork and exec they wait until they are on record.
-    Children,
+    /// The processes that wait, between fork and exec, until they are on record.
+    Gate,
 }
 
 /// When the daemon dies.
@@ -103,11 +103,13 @@ impl Plan {
         }
         let moment = match chance.below(2) {
             0 => Moment::Shares,
-            _ => Moment::Sight {
-                place: chance.place(acts[0].0),
-                changes: 1 + chance.below(3),
-                then: Duration::from_secs_f64(chance.magnitude(0.000_01, 0.08)),
-            },
+            _ => {
+                let place = chance.place(acts[0].0);
+                // Nobody waits at the gate for longer than a small file takes.
+                let most = if place == Place::Gate { 0.003 } else { 0.08 };
+                let then = Duration::from_secs_f64(chance.magnitude(0.000_01, most));
+                Moment::Sight { place, changes: 1 + chance.below(3), then }
+            }
         };
         let again = match chance.below(6) {
             0 => vec![chance.share()],
@@ -123,10 +125,8 @@ impl Chance {
     fn place(&mut self, verb: Verb) -> Place {
         let places: &[Place] = match verb {
             Verb::Create | Verb::Delete => &[Place::Files],
-            Verb::Start | Verb::Run | Verb::RunOnce => {
-                &[Place::Children, Place::Children, Place::Sockets, Place::Files]
-            }
-            Verb::Restart => &[Place::Children, Place::Sockets, Place::Files],
+            Verb::Start | Verb::Run | Verb::RunOnce => &[Place::Gate, Place::Gate, Place::Sockets, Place::Files],
+            Verb::Restart => &[Place::Gate, Place::Sockets, Place::Files],
             Verb::Stop | Verb::Kill | Verb::DeleteRunning => &[Place::Sockets, Place::Files],
             Verb::Pull | Verb::Import => &[Place::Staging, Place::Images],
             Verb::DeleteImage => &[Place::Images],
@@ -153,7 +153,7 @@ mod tests {
             assert!(plans.iter().any(|plan| plan.acts[0].0 == verb), "{verb:?}");
         }
         assert!(plans.iter().any(|plan| plan.acts.len() == 3) && plans.iter().any(|plan| plan.again.len() == 2));
-        for place in [Place::Files, Place::Sockets, Place::Staging, Place::Images, Place::Children] {
+        for place in [Place::Files, Place::Sockets, Place::Staging, Place::Images, Place::Gate] {
             let there = |plan: &Plan| matches!(plan.moment, Moment::Sight { place: found, .. } if found == place);
             assert!(plans.iter().any(there), "{place:?}");
         }

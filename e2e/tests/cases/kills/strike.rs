@@ -112,7 +112,8 @@ fn begin(sandbox: &Sandbox, daemon: u32, cast: &Cast<'_>, plan: &Plan, numbers: 
             while left > 0 && begun.elapsed() < patience {
                 let now = seen(sandbox, daemon, place);
                 if now == before {
-                    std::thread::sleep(GLANCE);
+                    // What happens at the gate is over sooner than a sleep.
+                    std::thread::sleep(if place == Place::Gate { Duration::ZERO } else { GLANCE });
                 } else {
                     (before, left) = (now, left - 1);
                 }
@@ -130,19 +131,23 @@ fn seen(sandbox: &Sandbox, daemon: u32, place: Place) -> BTreeSet<PathBuf> {
         Place::Sockets => vec![sandbox.runtime().join("vm")],
         Place::Staging => vec![sandbox.data().join("staging")],
         Place::Images => vec![sandbox.data().join("images"), sandbox.data().join("image-names")],
-        Place::Children => return children(daemon),
+        Place::Gate => return at_the_gate(daemon),
     };
     let above: Vec<PathBuf> = folders.iter().flat_map(|folder| entries(folder)).collect();
     above.iter().flat_map(|path| entries(path)).chain(above.clone()).collect()
 }
 
-/// The folders in `/proc` of the children of all threads.
-fn children(daemon: u32) -> BTreeSet<PathBuf> {
-    let threads = entries(format!("/proc/{daemon}/task").as_ref());
-    let lists = threads.iter().filter_map(|thread| fs::read_to_string(thread.join("children")).ok());
-    let pids: Vec<String> =
-        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
-    pids.iter().map(|pid| Path::new("/proc").join(pid)).collect()
+/// The folders in `/proc` of the processes that are still copies of the daemon.
+fn at_the_gate(daemon: u32) -> BTreeSet<PathBuf> {
+    let own = Path::new("/proc").join(daemon.to_string());
+    let command = |process: &Path| fs::read(process.join("cmdline")).unwrap_or_default();
+    let lists =
+        entries(&own.join("task")).into_iter().filter_map(|thread| fs::read_to_string(thread.join("children")).ok());
+    let children: Vec<PathBuf> = lists
+        .flat_map(|list| list.split_whitespace().map(|pid| Path::new("/proc").join(pid)).collect::<Vec<_>>())
+        .collect();
+    let daemon = command(&own);
+    children.into_iter().filter(|child| command(child) == daemon).collect()
 }
 
 /// The daemon that has the state folder, which has answered a moment ago.
