@@ -179,7 +179,7 @@ fn completions_and_manual_pages_come_from_the_same_definitions() {
 fn doctor_looks_at_everything_and_boots_a_throwaway_vm() {
     let sandbox = Sandbox::new();
     let doctor = sandbox.banger("doctor --json").run();
-    let events = doctor.ok().lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events: Vec<Value> = doctor.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let done = events.last().unwrap();
     let checks = done["result"]["doctor"]["checks"].as_array().unwrap_or_else(|| panic!("{doctor}"));
     for word in ["QEMU", "KVM", "Firecracker", "user-mode network", "mmdebstrap", "memory"] {
