@@ -68,10 +68,10 @@ test-lab: setup-test agent ## Run end-to-end cases on real Firecracker, in an em
 	@install -m 755 $(AGENT) $(TARGET)/lab/banger-agent
 	@$(TARGET)/lab/lab $(LAB)
 
-soak: setup-test build ## The long forms of tests: crash matrix, storms, schedules, torn files; a daemon killed thousands of times; 1 GiB through a command; 20 rounds of `make smoke`
+soak: setup-test build ## The long forms of tests: crash matrix, storms, schedules, torn files, fuzzed bytes; a daemon killed thousands of times; 1 GiB through a command; 20 rounds of `make smoke`
 	@status=0; \
-	BANGER_SOAK=1 timeout -k 60 12h $(CARGO) test -p banger-daemon -p banger-image -p banger-vmm --lib --bins --no-fail-fast -- \
-		--show-output --test-threads=$(TEST_THREADS) matrix recovery storm schedules torn || status=1; \
+	BANGER_SOAK=1 timeout -k 60 12h $(CARGO) test -p banger-daemon -p banger-image -p banger-vmm -p banger-model -p banger-usernet --lib --bins --no-fail-fast -- \
+		--show-output --test-threads=$(TEST_THREADS) matrix recovery storm schedules torn fuzzed || status=1; \
 	BANGER_SOAK=1 timeout -k 60 12h $(CARGO) test -p banger-e2e --test cases -- --test-threads=$(TEST_THREADS) kills:: || status=1; \
 	BANGER_E2E_STREAM_MIB=1024 timeout -k 60 1h $(CARGO) test -p banger-e2e --test cases a_long_stream || status=1; \
 	$(MAKE) --no-print-directory smoke JOBS=4 SMOKE="--rounds 20" || status=1; \

@@ -4,6 +4,9 @@
 //! The noise is a function of a seed, so that what failed once fails again. [`try_all`] is how it is used: it damages a file
 //! in every way, asks a reader for its answer each time, and says which damage was taken for something else.
 
+pub mod fuzz;
+pub mod memory;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;

@@ -281,3 +281,24 @@ fn a_reader_during_rewrites_sees_the_old_or_the_new() {
     assert!(matches!(error, StoreError::Io { .. }));
     assert_eq!(fs::read_dir(dir.path().join("staging")).unwrap().count(), 0);
 }
+
+#[test]
+#[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+fn fuzzed_records() {
+    let fixture = Fixture::new();
+    for (path, read) in
+        files(&fixture).into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "json"))
+    {
+        let whole = fs::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let words: [&[u8]; 6] = [b"null", b"[]", b"{}", b"\"..\"", b"18446744073709551615", b"-1"];
+        println!(
+            "{}",
+            banger_damage::fuzz::fuzz(&name, &[whole.clone()], &words, 8 << 20, |bytes| {
+                fs::write(&path, bytes).unwrap();
+                let _any = read();
+            })
+        );
+        fs::write(&path, whole).unwrap();
+    }
+}

@@ -8,6 +8,8 @@
 
 pub mod api;
 pub mod digest;
+#[cfg(test)]
+mod fuzz;
 pub mod host_name;
 pub mod id;
 pub mod name;

@@ -1,10 +1,14 @@
 //! Packages and modules that nobody would build: an error each time, never a panic, and no more than was sent.
 
+use super::bzimage::BzImage;
 use super::deb::{self, DebError};
 use super::lz4::LegacyReader;
 use super::modules::ModuleInfo;
+use super::vmlinux;
+use crate::samples;
+use banger_damage::fuzz::fuzz;
 use proptest::prelude::*;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 /// A Debian package with one file.
 fn package() -> Vec<u8> {
@@ -70,4 +74,40 @@ proptest! {
         let head: &[u8] = if elf { b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0\x01\0\0\0" } else { b"" };
         let _any = ModuleInfo::parse(&[head, &bytes].concat());
     }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+fn fuzzed_packages_boot_images_and_modules() {
+    let deb = [package(), samples::package()];
+    println!(
+        "{}",
+        fuzz("deb", &deb, &[b"data.tar.xz", b"debian-binary", b"`\n"], 96 << 20, |bytes| {
+            let _any = files(bytes);
+        })
+    );
+    let image = [samples::boot_image(&samples::vmlinux())];
+    let magic: [&[u8]; 4] = [b"HdrS", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"\x1f\x8b\x08"];
+    println!(
+        "{}",
+        fuzz("bzImage", &image, &magic, 96 << 20, |bytes| {
+            let _any = BzImage::parse(bytes).and_then(|image| image.unpack(&mut std::io::sink()));
+        })
+    );
+    println!(
+        "{}",
+        fuzz("kernel module", &[samples::module()], &[b".modinfo", b"__crc_"], 1 << 20, |bytes| {
+            let _any = ModuleInfo::parse(bytes);
+        })
+    );
+    let mut file = tempfile::tempfile_in("/dev/shm").or_else(|_| tempfile::tempfile()).unwrap();
+    println!(
+        "{}",
+        fuzz("vmlinux", &[samples::vmlinux()], &[b"Linux version ", b"Xen"], 4 << 20, |bytes| {
+            file.set_len(0).unwrap();
+            file.rewind().and_then(|()| file.write_all(bytes)).and_then(|()| file.rewind()).unwrap();
+            let _any = vmlinux::inspect(&file);
+            let _any = vmlinux::release(&file);
+        })
+    );
 }

@@ -50,6 +50,23 @@ fn what_was_packed_is_unpacked_and_what_was_cut_off_is_not() {
     }
 }
 
+#[test]
+#[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+fn fuzzed_streams() {
+    for encoding in ENCODINGS {
+        let name = encoding.name().unwrap_or_default();
+        let corpus = [packed(encoding), packed(encoding).repeat(2)];
+        // Windows are bounded by the decoders, and what comes out by who reads.
+        println!(
+            "{}",
+            banger_damage::fuzz::fuzz(name, &corpus, &[], 160 << 20, |bytes| {
+                let _any =
+                    decoder(encoding, bytes).and_then(|out| std::io::copy(&mut out.take(BOUND), &mut std::io::sink()));
+            })
+        );
+    }
+}
+
 /// A frame that wants a window of two gigabytes is refused before anything is allocated for it.
 #[test]
 fn a_window_beyond_the_bound_is_refused() {

@@ -4,6 +4,7 @@ use super::archive::Archive;
 use super::oci::{self, Blobs};
 use super::{SourceError, docker_archive, layout};
 use crate::cancel::Cancel;
+use banger_damage::fuzz::fuzz;
 use banger_model::Digest;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -217,4 +218,55 @@ fn a_name_as_long_as_the_archive_is_refused() {
         assert!(matches!(error, SourceError::Image { .. }), "{error}");
         assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it read on");
     }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+fn fuzzed_documents_and_archives() {
+    let digest = oci::digest(b"what is asked for");
+    let descriptor = json!({ "digest": digest, "size": 3, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip" });
+    let manifest =
+        json!({ "mediaType": oci::OCI_MANIFEST, "schemaVersion": 2, "config": descriptor, "layers": [descriptor] });
+    let platform = json!({ "mediaType": oci::OCI_MANIFEST, "platform": { "os": "linux", "architecture": "amd64" } });
+    let index = json!({ "mediaType": oci::OCI_INDEX, "manifests": [with(descriptor.clone(), &platform)] });
+    let corpus = [manifest.clone(), index, config()].map(|document| document.to_string().into_bytes());
+    let words: [&[u8]; 6] = [
+        b"null",
+        b"[]",
+        b"{}",
+        b"-1",
+        b"\"sha256:\"",
+        b"\"application/vnd.docker.distribution.manifest.list.v2+json\"",
+    ];
+    let words = words.as_slice();
+    println!(
+        "{}",
+        fuzz("OCI documents", &corpus, words, 8 << 20, |bytes| {
+            // As the configuration of an image, as an image, and as what leads to one: each under the digest that it has.
+            let mut memory = Memory::default();
+            let given = memory.put(bytes.to_vec());
+            let config = with(given.clone(), &json!({ "mediaType": "application/vnd.oci.image.config.v1+json" }));
+            let manifest = with(manifest.clone(), &json!({ "config": config })).to_string().into_bytes();
+            let index =
+                json!({ "mediaType": oci::OCI_INDEX, "manifests": [with(given, &platform)] }).to_string().into_bytes();
+            for document in [manifest, index, bytes.to_vec()] {
+                let _any = oci::describe(&memory, document, "");
+            }
+        })
+    );
+    let list = json!([{ "Config": "config.json", "RepoTags": ["a:b"], "Layers": ["layer.tar"] }]).to_string();
+    let config = config().to_string();
+    let saved =
+        archive(&[("manifest.json", list.as_bytes()), ("config.json", config.as_bytes()), ("layer.tar", b"layer")]);
+    let corpus = [std::fs::read(saved.path()).unwrap()];
+    let file = archive(&[]);
+    println!(
+        "{}",
+        fuzz("docker archive", &corpus, words, 8 << 20, |bytes| {
+            std::fs::write(file.path(), bytes).unwrap();
+            let _any = Archive::open(file.path(), &Cancel::new()).and_then(docker_archive::describe);
+            let layout = Archive::open(file.path(), &Cancel::new()).map(layout::Layout::Archive);
+            let _any = layout.and_then(|layout| layout::describe(&layout, None));
+        })
+    );
 }

@@ -191,3 +191,42 @@ proptest! {
         let _ = policy().inbound(&bytes);
     }
 }
+
+/// Frames of both sides, through the filter and whoever answers: no panic, and what is passed on is what the filter knows.
+#[test]
+#[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+fn fuzzed_frames() {
+    let discover = {
+        let mut message = vec![0; 240];
+        message[..4].copy_from_slice(&[1, 1, 6, 0]);
+        message[28..34].copy_from_slice(&GUEST_MAC);
+        message[236..240].copy_from_slice(&[99, 130, 83, 99]);
+        message.extend([53, 1, 1, 50, 4, 10, 0, 2, 15, 55, 3, 1, 3, 6, 255]);
+        let segment =
+            Udp { source: 68, destination: 67, payload: &message }.build(ip("0.0.0.0"), ip("255.255.255.255")).unwrap();
+        frame("0.0.0.0", "255.255.255.255", UDP, &segment)
+    };
+    let arp = {
+        let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1];
+        arp.extend(GUEST_MAC);
+        arp.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
+        Ethernet::build([0xff; 6], GUEST_MAC, crate::packet::TYPE_ARP, &arp)
+    };
+    let corpus =
+        [discover, arp, udp((ME, 5000), (OUTSIDE, 53)), tcp(ME, OUTSIDE), icmp(ME, OUTSIDE, 8, 0), tcp(OUTSIDE, ME)];
+    let words: [&[u8]; 5] = [&[127, 0, 0, 1], &[169, 254, 169, 254], &[0x45, 0], &[8, 6], &[53, 1, 3, 255]];
+    let policy = policy();
+    println!(
+        "{}",
+        banger_damage::fuzz::fuzz("frames", &corpus, &words, 1 << 20, |frame| {
+            let verdicts = [policy.outbound(frame), policy.inbound(frame)];
+            for verdict in verdicts {
+                if let Verdict::Answer(service) = verdict {
+                    let _any = crate::answer::answer(service, frame, &policy.network);
+                }
+            }
+            let _any = crate::answer::prohibited(frame, &policy.network);
+            let _any = crate::answer::is_reply(frame);
+        })
+    );
+}

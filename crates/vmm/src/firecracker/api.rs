@@ -134,3 +134,52 @@ impl Api {
         Err(ApiError::Refused { call: call(), status, reason: console::clean(&reason) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    /// Whatever a Firecracker that was taken over says: an answer, or an error.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+    fn fuzzed_answers() {
+        let answer = |status: &str, body: &str| {
+            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        };
+        let corpus = [
+            answer("200 OK", r#"{"target_pages":1,"actual_pages":2,"target_mib":3,"actual_mib":4,"free_memory":5}"#),
+            answer("400 Bad Request", r#"{"fault_message":"no"}"#),
+            answer("204 No Content", ""),
+        ];
+        let words: [&[u8]; 5] = [
+            b"Transfer-Encoding: chunked\r\n",
+            b"\r\n\r\n",
+            b"ffffffffffffffff\r\n",
+            b"HTTP/1.1 100 \r\n\r\n",
+            b"\x1b[2J",
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        println!(
+            "{}",
+            banger_damage::fuzz::fuzz("Firecracker API", &corpus, &words, 4 << 20, |bytes| {
+                let talk = async {
+                    let (ours, mut theirs) = UnixStream::pair().unwrap();
+                    let said = async {
+                        let _hung_up = theirs.write_all(bytes).await;
+                        let _hung_up = theirs.shutdown().await;
+                        let _all = tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await;
+                    };
+                    let asked = async { Api::on(ours, Duration::from_secs(60)).await?.balloon_stats().await };
+                    let (answer, ()) = tokio::join!(asked, said);
+                    match answer {
+                        Err(ApiError::Late { .. }) => panic!("it waits for more from who has hung up"),
+                        Err(error) => assert!(!error.to_string().contains('\x1b'), "it is fit for a terminal"),
+                        Ok(_) => {}
+                    }
+                };
+                runtime.block_on(talk);
+            })
+        );
+    }
+}

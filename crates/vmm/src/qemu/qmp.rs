@@ -64,3 +64,50 @@ impl Qmp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a QEMU that was taken over says: an answer, or an error.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+    fn fuzzed_replies() {
+        let talk = concat!(
+            r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}, "capabilities": ["oob"]}}"#,
+            "\n",
+            r#"{"return": {}}"#,
+            "\n",
+            r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "RESUME"}"#,
+            "\n",
+            r#"{"return": {"status": "running", "running": true}}"#,
+            "\n",
+            r#"{"error": {"class": "GenericError", "desc": "no"}}"#,
+            "\n",
+        );
+        let words: [&[u8]; 5] = [b"\n", b"null", b"{\"error\": 5}\n", b"[[[[[[[[[[[[[[[[[[[[[[[[", b"\x1b[2J"];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        println!(
+            "{}",
+            banger_damage::fuzz::fuzz("QMP", &[talk.into()], &words, 4 << 20, |bytes| {
+                let talk = async {
+                    let (ours, mut theirs) = UnixStream::pair().unwrap();
+                    let said = async {
+                        let _hung_up = theirs.write_all(bytes).await;
+                        let _hung_up = theirs.shutdown().await;
+                        let _all = tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await;
+                    };
+                    let asked = async {
+                        let mut qmp = Qmp::on(ours).await?;
+                        qmp.execute("query-status", json!({})).await
+                    };
+                    let (answer, ()) = tokio::join!(asked, said);
+                    if let Err(error) = answer {
+                        assert!(!error.to_string().contains('\x1b'), "it is fit for a terminal");
+                    }
+                };
+                runtime.block_on(talk);
+            })
+        );
+    }
+}

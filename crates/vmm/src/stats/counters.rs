@@ -189,6 +189,20 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "how much was tried is for the reader of the log")]
+    fn fuzzed_lines() {
+        let words: [&[u8]; 4] = [b"\"block_\":", b"\"block_x\":{\"read_bytes\":", b"null", b"18446744073709551615"];
+        println!(
+            "{}",
+            banger_damage::fuzz::fuzz("metrics", &[line(5).into_bytes()], &words, 1 << 20, |bytes| {
+                let mut sums = Total::default();
+                (0..3).for_each(|_| sums.add(bytes));
+                assert!(sums.disks.len() <= 64);
+            })
+        );
+    }
+
+    #[test]
     fn rubbish_counts_nothing_and_stops_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (metrics, total) = (folder.path().join("m"), folder.path().join("t"));
