@@ -123,7 +123,7 @@ async fn an_import_takes_absolute_paths_only() {
     let error = api.post("/v1/kernels/import", json!({ "name": "mine", "kernel": "vmlinux" })).await.error();
     assert_eq!(error.code, ErrorCode::BadRequest);
     let failed = api.post("/v1/kernels/import", json!({ "name": "mine", "kernel": "/no/such" })).await.lines().pop();
-    assert_eq!(failed.unwrap()["error"]["code"], "kernel-not-found");
+    assert_eq!(failed.unwrap()["error"]["code"], "bad-request");
 }
 
 #[tokio::test]
