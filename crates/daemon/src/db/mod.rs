@@ -161,6 +161,11 @@ pub(crate) fn in_memory() -> Db {
 
 #[cfg(test)]
 impl Db {
+    /// What was settled last may be lost with the host's power: for a comparison.
+    pub(crate) fn sync_less(&self) {
+        self.connection.lock().pragma_update(None, "synchronous", "NORMAL").unwrap();
+    }
+
     /// As it was at first.
     pub(crate) fn clear(&self) {
         self.connection.lock().execute_batch("DELETE FROM vms").unwrap();

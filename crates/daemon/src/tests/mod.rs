@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "how much was tried is for the reader of the log")]
 
+mod figures;
 mod http;
 mod lives;
 mod matrix;
@@ -58,7 +59,10 @@ impl Bench {
     fn new() -> Self {
         // In memory where that can be had: nothing here is about losing power.
         let memory = Path::new("/dev/shm");
-        let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
+        Self::in_folder(tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Self {
         store::furnish(folder.path());
         Self { folder, world: Arc::default() }
     }

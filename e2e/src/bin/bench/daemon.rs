@@ -5,7 +5,7 @@ use crate::{
     table::Table,
 };
 use banger_e2e::Sandbox;
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 const RUNS: u32 = 41;
 const MANY: usize = 1000;
@@ -27,6 +27,20 @@ pub(crate) fn run(table: &mut Table) {
     table.memory("the daemon with 1,000 stopped VMs, started anew", memory(sandbox.daemon_pid(), "VmRSS:"), 30);
     table.bounded("vm list of 1,000", repeated(RUNS, || sandbox.banger("vm list")), Duration::from_millis(50));
     delete(&sandbox);
+    without_a_host(table);
+}
+
+/// What the daemon itself takes, on a host that takes no time: its own tests have such a host.
+fn without_a_host(table: &mut Table) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let test = ["--ignored", "--exact", "tests::figures::figures", "--nocapture"];
+    let output = Command::new(cargo)
+        .args(["test", "-q", "--release", "-p", "banger-daemon", "--bin", "bangerd", "--"])
+        .args(test)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    table.adopt("", &String::from_utf8_lossy(&output.stdout));
 }
 
 fn create(sandbox: &Sandbox, count: usize) {
