@@ -8,6 +8,7 @@ mod logs;
 mod operations;
 mod refusals;
 mod stats;
+mod waiting;
 
 use super::*;
 use crate::{host::fake::Agent, lifecycle::Daemon};
