@@ -67,6 +67,14 @@ pub(crate) enum CliError {
         /// For how long we waited.
         waited: Duration,
     },
+    /// Any of these, of an operation that the daemon has named before.
+    #[error("{error}")]
+    Of {
+        /// Which operation.
+        op: OpId,
+        /// What happened to it.
+        error: Box<Self>,
+    },
     /// A manual page.
     #[error("cannot write manual pages to {}", dir.display())]
     Man {
@@ -202,6 +210,7 @@ impl CliError {
     /// The exit status.
     pub(crate) fn status(&self, realm: Realm) -> u8 {
         match self {
+            Self::Of { error, .. } => error.status(realm),
             Self::Interrupted => INTERRUPTED,
             Self::Output(OutputError::Closed) | Self::Exec(ExecError::OutputClosed) => PIPE_CLOSED,
             Self::Exec(ExecError::Left(signal)) => 128u8.saturating_add(*signal),
@@ -221,6 +230,7 @@ impl CliError {
     /// What there is to say, or nothing where silence is right.
     pub(crate) fn report(&self) -> Option<Report> {
         match self {
+            Self::Of { op, error } => error.report().map(|report| Report { op: report.op.or(Some(*op)), ..report }),
             Self::Output(OutputError::Closed) | Self::Interrupted => None,
             Self::Exec(ExecError::OutputClosed | ExecError::Left(_)) => None,
             Self::Client(ClientError::Api(body)) | Self::Operation(body) => Some(Report::of_daemon(body)),
@@ -238,19 +248,34 @@ impl CliError {
 
     /// Whether its JSON went out already, as the last event of its operation.
     pub(crate) fn was_an_event(&self) -> bool {
-        matches!(self, Self::Operation(_))
+        match self {
+            Self::Of { error, .. } => error.was_an_event(),
+            other => matches!(other, Self::Operation(_)),
+        }
     }
 
     /// Its kind, when the daemon told it.
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
+            Self::Of { error, .. } => error.code(),
             Self::Client(ClientError::Api(body)) | Self::Operation(body) => Some(body.code),
             _ => None,
         }
     }
 
+    /// As a failure of that operation, if it is known.
+    pub(crate) fn of(self, op: Option<OpId>) -> Self {
+        match op {
+            Some(op) => Self::Of { op, error: Box::new(self) },
+            None => self,
+        }
+    }
+
     /// With what to do about it, unless the daemon knows that.
     pub(crate) fn or_fix(mut self, fix: impl FnOnce() -> String) -> Self {
+        if let Self::Of { op, error } = self {
+            return error.or_fix(fix).of(Some(op));
+        }
         if let Self::Client(ClientError::Api(body)) | Self::Operation(body) = &mut self {
             body.fix.get_or_insert_with(fix);
         }
@@ -326,7 +351,7 @@ impl Report {
             message: body.message.clone(),
             causes: body.causes.clone(),
             hint: body.fix.clone().or_else(|| hint(body)),
-            op: Some(body.op),
+            op: body.op,
             console: body.console.clone(),
             vms: body.vms.clone(),
         }
@@ -430,9 +455,10 @@ fn hint(body: &ErrorBody) -> Option<String> {
         ErrorCode::NoRoom => "free some, or ask for less with `--memory` or `--disk-size`".into(),
         ErrorCode::VmmFailed | ErrorCode::BootFailed | ErrorCode::GuestPanic => logs(),
         ErrorCode::ShuttingDown => "try again in a moment".into(),
-        ErrorCode::Internal => {
-            format!("this is a defect of banger: please report it with what `banger debug {}` prints", body.op)
-        }
+        ErrorCode::Internal => match body.op {
+            Some(op) => format!("this is a defect of banger: please report it with what `banger debug {op}` prints"),
+            None => "this is a defect of banger: please report it".into(),
+        },
         ErrorCode::ImageInvalid => "the image itself is at fault: have it built or sent again, or use another".into(),
         ErrorCode::KernelInvalid => {
             "use a bzImage or an ELF vmlinux for this processor, as distributions ship it, and the modules of just that kernel"

@@ -75,14 +75,14 @@ impl Operation<'_> {
     ) -> Result<Option<OpResult>, CliError> {
         let mut tracker = Tracker::new(self.ui, label);
         let mut interrupt = self.interrupt()?;
-        let mut running: Option<(OpId, String)> = None;
+        let mut running: Option<(Option<OpId>, String)> = None;
         let mut cancelled = false;
         loop {
             let line = tokio::select! {
-                line = events.next() => line?,
+                line = events.next() => line.map_err(|error| CliError::from(error).of(op_of(&running)))?,
                 _ = interrupt.recv() => {
                     match &running {
-                        Some((op, _)) if self.interrupt == Interrupt::Cancels && !cancelled => {
+                        Some((Some(op), _)) if self.interrupt == Interrupt::Cancels && !cancelled => {
                             self.ui.say("cancelling; press Ctrl-C again not to wait for it");
                             self.client.tell(Method::DELETE, &Route::new(["operations", &op.to_string()])).await?;
                             cancelled = true;
@@ -93,8 +93,9 @@ impl Operation<'_> {
                 }
             };
             let Some(line) = line else {
+                let op = op_of(&running);
                 let what = running.map_or_else(|| "the operation".to_owned(), |(_, what)| what);
-                return Err(ClientError::NoEnd { what }.into());
+                return Err(CliError::from(ClientError::NoEnd { what }).of(op));
             };
             if self.ui.json {
                 sink.take(self.ui, &line.text)?;
@@ -103,10 +104,11 @@ impl Operation<'_> {
             tracker.event(&event);
             match event {
                 OpEvent::Begun { op, what, .. } => {
-                    self.ui.trace(|| format!("{op}: {what}"));
+                    self.ui.trace(|| op.map_or_else(|| what.clone(), |op| format!("{op}: {what}")));
                     running = Some((op, what));
                 }
                 OpEvent::Done { result } => return Ok(result.map(|result| *result)),
+                // What was undone has been told by then.
                 OpEvent::Failed { .. } if cancelled => return Err(CliError::Interrupted),
                 OpEvent::Failed { error } => return Err(CliError::Operation(Box::new(error))),
                 OpEvent::Check(found) if !self.ui.json => self.ui.print(&check::render(&found, self.ui.out))?,
@@ -123,6 +125,11 @@ impl Operation<'_> {
     fn interrupt(&self) -> Result<Signal, CliError> {
         signal(SignalKind::interrupt()).map_err(|source| CliError::Setup { what: "the handling of Ctrl-C", source })
     }
+}
+
+/// The id of what runs, once the daemon has told it.
+fn op_of(running: &Option<(Option<OpId>, String)>) -> Option<OpId> {
+    running.as_ref().and_then(|(op, _)| *op)
 }
 
 impl Sink<'_> {

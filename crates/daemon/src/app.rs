@@ -186,7 +186,7 @@ impl App {
             rm: vm.rm,
             running,
             last_end: vm.last_end,
-            operation: vm.operation.map(|operation| OpenOp { op: operation.op, verb: operation.verb }),
+            operation: vm.operation.map(|operation| OpenOp { op: Some(operation.op), verb: operation.verb }),
             left: vm.left,
         }
     }

@@ -81,7 +81,7 @@ impl Operations {
         });
         place.insert(Arc::downgrade(&shared));
         drop(open);
-        let _ = events.try_send(OpEvent::Begun { op: id, what });
+        let _ = events.try_send(OpEvent::Begun { op: Some(id), what });
         Ok((OpCx { shared, events }, receiver))
     }
 

@@ -51,14 +51,16 @@ impl Events {
 
     fn parse(&self, line: &[u8]) -> Result<Line, ClientError> {
         let strange = |source| ClientError::Strange { path: self.path.clone(), source };
-        let event = match serde_json::from_slice(line) {
-            Ok(event) => Some(event),
-            // A newer daemon may have events that we do not know; anything else than an object is no event.
-            Err(_) => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line)
-                .map(|_| None)
-                .map_err(strange)?,
-        };
+        let event = event(line).map_err(strange)?;
         Ok(Line { text: String::from_utf8_lossy(line).into_owned(), event })
+    }
+}
+
+/// What a line says. A newer daemon may have events that we do not know; anything else than an object is no event.
+pub(super) fn event(line: &[u8]) -> Result<Option<OpEvent>, serde_json::Error> {
+    match serde_json::from_slice(line) {
+        Ok(event) => Ok(Some(event)),
+        Err(_) => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).map(|_| None),
     }
 }
 

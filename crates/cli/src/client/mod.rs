@@ -2,6 +2,8 @@
 //! exec stream. Must not: decide anything, or print, except the requests themselves when the user asked to see them and that
 //! the daemon is of another version.
 
+#[cfg(test)]
+mod before;
 mod connect;
 mod events;
 mod start;
@@ -11,7 +13,10 @@ pub(crate) use events::Events;
 pub(crate) use start::StartError;
 
 use crate::output::{Ui, clean};
-use banger_model::api::{API_PREFIX, OP_HEADER, VERSION_HEADER, error::ErrorBody};
+use banger_model::{
+    OpId,
+    api::{API_PREFIX, OP_HEADER, VERSION_HEADER, error::ErrorBody},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper::{
@@ -202,10 +207,15 @@ impl<'a> Client<'a> {
             self.ui.warn(&warning);
         }
         self.ui.trace(|| {
-            let op = answer.headers().get(OP_HEADER).and_then(|op| op.to_str().ok()).unwrap_or("-");
+            let op = op_of(answer).map_or_else(|| "-".to_owned(), |op| op.to_string());
             format!("{method} {API_PREFIX}{}: {} ({op})", route.0, answer.status())
         });
     }
+}
+
+/// What the daemon calls the operation that it answers for.
+fn op_of<B>(answer: &Response<B>) -> Option<OpId> {
+    answer.headers().get(OP_HEADER)?.to_str().ok()?.parse().ok()
 }
 
 /// What to say about a daemon of another version than ours.

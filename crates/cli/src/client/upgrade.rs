@@ -1,8 +1,8 @@
 //! From an HTTP request to a stream of frames.
 
-use super::{Client, ClientError, Route, json, refusal, request};
+use super::{Client, ClientError, Route, json, op_of, refusal, request};
 use banger_model::{
-    VmName,
+    OpId, VmName,
     api::{EXEC_PROTOCOL, exec::ExecRequest},
 };
 use hyper::{
@@ -20,6 +20,8 @@ pub(crate) struct ExecStream {
     pub(crate) stream: UnixStream,
     /// What came right behind the answer's head.
     pub(crate) early: bytes::Bytes,
+    /// What the daemon calls the operation.
+    pub(crate) op: Option<OpId>,
 }
 
 impl Client<'_> {
@@ -40,9 +42,10 @@ impl Client<'_> {
             status if status.is_success() => return Err(ClientError::Status { path: route.0, status }),
             _ => return Err(refusal(&route, answer).await),
         }
+        let op = op_of(&answer);
         let upgraded = hyper::upgrade::on(answer).await.map_err(ClientError::Lost)?;
         match upgraded.downcast::<TokioIo<UnixStream>>() {
-            Ok(Parts { io, read_buf, .. }) => Ok(ExecStream { stream: io.into_inner(), early: read_buf }),
+            Ok(Parts { io, read_buf, .. }) => Ok(ExecStream { stream: io.into_inner(), early: read_buf, op }),
             // Every connection of ours is a Unix stream.
             Err(_) => Err(ClientError::Status { path: route.0, status: StatusCode::SWITCHING_PROTOCOLS }),
         }

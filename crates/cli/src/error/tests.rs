@@ -9,7 +9,7 @@ fn body(code: ErrorCode) -> Box<ErrorBody> {
         message: "VM \"bxo\" does not exist".into(),
         causes: Vec::new(),
         fix: None,
-        op: OpId::from_entropy([5; 16]),
+        op: Some(OpId::from_entropy([5; 16])),
         console: Vec::new(),
         vms: Vec::new(),
     })
@@ -45,6 +45,21 @@ fn failures_of_our_own() {
     ];
     let all: Vec<String> = errors.iter().map(rendered).collect();
     insta::assert_snapshot!(all.join("\n\n---\n\n"));
+}
+
+/// One that the daemon did not tell belongs to the operation that it had named by then.
+#[test]
+fn a_failure_of_our_own_names_the_operation_that_was_under_way() {
+    let op = OpId::from_entropy([6; 16]);
+    let lost = || CliError::from(ExecError::Lost(None));
+    let error = lost().of(Some(op));
+    assert_eq!(rendered(&error), rendered(&lost()).replacen('\n', &format!(" ({op})\n"), 1));
+    assert_eq!(error.status(Realm::Command), lost().status(Realm::Command));
+    assert_eq!(CliError::Interrupted.of(Some(op)).report(), None);
+    assert_eq!(lost().of(None).report(), lost().report());
+    let of_daemon = CliError::Operation(body(ErrorCode::VmNotFound)).of(Some(op));
+    assert_eq!(of_daemon.report(), CliError::Operation(body(ErrorCode::VmNotFound)).report(), "its own id stays");
+    assert!(of_daemon.was_an_event() && of_daemon.code() == Some(ErrorCode::VmNotFound));
 }
 
 #[test]

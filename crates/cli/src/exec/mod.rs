@@ -98,7 +98,8 @@ pub(crate) async fn run(ui: &Ui, client: &Client<'_>, vm: &VmName, command: Comm
         true => Outputs::json(rustix::stdio::stdout()),
         false => Outputs::raw(rustix::stdio::stdout(), rustix::stdio::stderr()),
     };
-    Ok(session::run(exec.stream, &exec.early, Ends { input, outputs, signals }).await?)
+    let ended = session::run(exec.stream, &exec.early, Ends { input, outputs, signals }).await;
+    ended.map_err(|error| CliError::from(error).of(exec.op))
 }
 
 fn request(command: Command, terminal: Option<&Terminal>) -> ExecRequest {

@@ -216,7 +216,7 @@ pub(crate) fn body_of(failure: &Failure, op: OpId) -> (StatusCode, ErrorBody) {
         message: failure.to_string(),
         causes,
         fix: failure.fix(),
-        op,
+        op: Some(op),
         console: failure.console().to_vec(),
         vms: failure.vms(),
     };

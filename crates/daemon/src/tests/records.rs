@@ -120,11 +120,11 @@ async fn what_is_refused_early_is_in_the_log_under_its_operation() {
         ("GET /v1/vms/nobody", &[], String::new()),
     ] {
         let error = api.ask(what, headers, body).await.error();
-        told.push((error.op.to_string(), error.message));
+        told.push((error.op.unwrap().to_string(), error.message));
     }
     for (bytes, half_close) in [("nonsense\r\n\r\n", false), ("GET /v1/v", true)] {
         let (_, error) = http::early::refusal(&api.raw(bytes, half_close).await);
-        told.push((error.op.to_string(), error.message));
+        told.push((error.op.unwrap().to_string(), error.message));
     }
     for (name, request) in [("start", "POST /v1/vms/nobody/start"), ("pull", "POST /v1/images/pull")] {
         let body = if name == "pull" { json!({ "image": "rootfs:/nowhere.tar" }).to_string() } else { String::new() };

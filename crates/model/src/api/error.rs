@@ -76,8 +76,9 @@ pub struct ErrorBody {
     /// What to do about it, where that is known better than the code tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// The operation, as in the logs.
-    pub op: OpId,
+    /// The operation, as in the logs; none from a daemon that has no ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<OpId>,
     /// The last lines of the guest's console, when it had a part in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub console: Vec<String>,

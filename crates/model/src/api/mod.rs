@@ -27,7 +27,7 @@
 //! references in paths are percent-encoded. A connection carries one request. Every answer carries its operation's id in the
 //! header [`OP_HEADER`], those to what is no request included; a client may choose the id by sending that header, unless an
 //! operation of that id is open. The daemon's version is in [`VERSION_HEADER`]. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
-//! left out when empty; unknown ones are ignored.
+//! left out when empty, ids of operations among them where a side has none; unknown ones are ignored.
 
 pub mod daemon;
 pub mod doctor;

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 pub enum OpEvent {
     /// Always first.
     Begun {
-        /// Its id.
-        op: OpId,
+        /// Its id; none from a daemon that has no ids.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        op: Option<OpId>,
         /// What it does to what, like `create box`.
         what: String,
     },

@@ -94,8 +94,9 @@ pub struct LeftOver {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OpenOp {
-    /// Its id.
-    pub op: OpId,
+    /// Its id; none from a daemon that has no ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<OpId>,
     /// What it does.
     pub verb: Verb,
 }

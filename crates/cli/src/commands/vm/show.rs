@@ -45,7 +45,8 @@ fn render(vm: &VmView, now_ms: u64, style: Style) -> String {
     facts.add("name", &vm.name);
     facts.add("status", vm.status);
     if let Some(open) = &vm.operation {
-        facts.add("under way", format!("{} ({})", open.verb, open.op));
+        let op = open.op.map(|op| format!(" ({op})")).unwrap_or_default();
+        facts.add("under way", format!("{}{op}", open.verb));
     }
     for left in &vm.left {
         facts.add("left over", format!("{}: {}", left.part, left.why));
@@ -148,7 +149,7 @@ pub(super) mod tests {
                 warnings: vec!["no swap\x1b[2J".into()],
             }),
             last_end: Some(BootEnd { at_ms: 1_700_000_090_000, boot: 1, reason: EndReason::PoweredOff }),
-            operation: Some(OpenOp { op: OpId::from_entropy([3; 16]), verb: Verb::Stop }),
+            operation: Some(OpenOp { op: Some(OpId::from_entropy([3; 16])), verb: Verb::Stop }),
             left: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! The API over a real socket, on a modelled host whose guests have an agent that follows a script.
 
+mod before;
 pub(super) mod early;
 mod exec;
 mod files;
@@ -128,7 +129,7 @@ impl Answer {
     pub(super) fn error(&self) -> ErrorBody {
         let body: ErrorBody = serde_json::from_str(self.text()).unwrap_or_else(|_| panic!("{self:?}"));
         assert!(!self.status.is_success());
-        assert_eq!(self.headers[OP_HEADER], body.op.to_string());
+        assert_eq!(self.headers[OP_HEADER], body.op.unwrap().to_string());
         body
     }
 }

@@ -86,7 +86,10 @@ async fn a_tied_vm_that_never_became_ready_is_kept_unless_nobody_wants_it() {
         let told = api.ask(&format!("DELETE /v1/operations/{op}"), &[], "").await;
         assert_eq!(told.status, StatusCode::NO_CONTENT);
     });
-    assert_eq!(answer.lines().pop().unwrap()["error"]["code"], "cancelled");
+    let told = answer.lines();
+    assert_eq!(told.last().unwrap()["error"]["code"], "cancelled");
+    let note = json!({ "event": "note", "text": "cancelled: nothing is left of box" });
+    assert_eq!(told[told.len() - 2], note, "{told:?}");
     until(&api.app, |vm| vm.is_none()).await;
     api.bench.assert_settled(&api.app).await;
 }
