@@ -294,7 +294,7 @@ fn fuzzed_records() {
         let words: [&[u8]; 6] = [b"null", b"[]", b"{}", b"\"..\"", b"18446744073709551615", b"-1"];
         println!(
             "{}",
-            banger_damage::fuzz::fuzz(&name, &[whole.clone()], &words, 8 << 20, |bytes| {
+            banger_damage::fuzz::fuzz(&name, std::slice::from_ref(&whole), &words, 8 << 20, |bytes| {
                 fs::write(&path, bytes).unwrap();
                 let _any = read();
             })

@@ -210,7 +210,7 @@ fn fuzzed_frames() {
         let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1];
         arp.extend(GUEST_MAC);
         arp.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
-        Ethernet::build([0xff; 6], GUEST_MAC, crate::packet::TYPE_ARP, &arp)
+        Ethernet::build([0xff; 6], GUEST_MAC, TYPE_ARP, &arp)
     };
     let corpus =
         [discover, arp, udp((ME, 5000), (OUTSIDE, 53)), tcp(ME, OUTSIDE), icmp(ME, OUTSIDE, 8, 0), tcp(OUTSIDE, ME)];
