@@ -1,6 +1,7 @@
 //! `make test-lab`: the end-to-end cases on real Firecracker, in a host that is emulated for them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is what it is for")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod wish;
 
