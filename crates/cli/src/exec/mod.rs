@@ -86,8 +86,11 @@ pub(crate) async fn run(ui: &Ui, client: &Client<'_>, vm: &VmName, command: Comm
     let request = request(command, terminal.as_ref());
     let (detach, no_stdin) = (request.detach, request.no_stdin);
     // Before anything runs: a signal that comes early must reach the command, not be lost.
-    let signals = signals::listen(terminal.as_ref()).map_err(setup("the handling of signals"))?;
-    let exec = client.exec(vm, &request).await?;
+    let mut signals = signals::listen(terminal.as_ref()).map_err(setup("the handling of signals"))?;
+    let exec = tokio::select! {
+        exec = client.exec(vm, &request) => exec?,
+        signal = signals.insist() => return Err(ExecError::Left(signal).into()),
+    };
     // Only now: until here, Ctrl-C is for us.
     let _raw = terminal.as_ref().map(Terminal::raw).transpose().map_err(setup("the terminal"))?;
     let input = match detach || no_stdin {

@@ -7,7 +7,7 @@ use super::{
     ExecError,
     input::Input,
     output::{Ack, Outputs, failure},
-    signals::Event,
+    signals::{Event, Signals},
 };
 use banger_model::{
     api::{EXEC_CHANNEL, exec::ExecEvent},
@@ -35,7 +35,7 @@ const SIGINT: u8 = 2;
 pub(super) struct Ends {
     pub(super) input: Input,
     pub(super) outputs: Outputs,
-    pub(super) signals: mpsc::UnboundedReceiver<Event>,
+    pub(super) signals: Signals,
 }
 
 /// Carries the command through to its exit status. `early` is what had been read of the stream before.
@@ -156,11 +156,7 @@ impl Session {
     }
 
     /// The command has ended: what it wrote still goes out, unless the user does not want to wait for that.
-    async fn finish(
-        mut self,
-        status: ExitStatus,
-        signals: &mut mpsc::UnboundedReceiver<Event>,
-    ) -> Result<ExitStatus, ExecError> {
+    async fn finish(mut self, status: ExitStatus, signals: &mut Signals) -> Result<ExitStatus, ExecError> {
         self.outputs.event(&ExecEvent::Exit(status))?;
         let mut can_be_signalled = true;
         let written = self.outputs.finish();

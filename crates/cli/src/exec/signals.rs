@@ -6,7 +6,7 @@
 use super::terminal::Terminal;
 use banger_model::wire::guest::TtySize;
 use rustix::process::{Signal as Number, getpid, kill_process};
-use std::io;
+use std::{collections::VecDeque, io};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -23,10 +23,48 @@ pub(super) enum Event {
     Resize(TtySize),
 }
 
+/// What comes, in its order.
+#[derive(Debug)]
+pub(super) struct Signals {
+    coming: mpsc::UnboundedReceiver<Event>,
+    kept: VecDeque<Event>,
+}
+
+impl From<mpsc::UnboundedReceiver<Event>> for Signals {
+    fn from(coming: mpsc::UnboundedReceiver<Event>) -> Self {
+        Self { coming, kept: VecDeque::new() }
+    }
+}
+
+impl Signals {
+    /// The next one; none when no more can come. Nothing is lost when that is not waited for to its end.
+    pub(super) async fn recv(&mut self) -> Option<Event> {
+        match self.kept.pop_front() {
+            Some(event) => Some(event),
+            None => self.coming.recv().await,
+        }
+    }
+
+    /// For as long as there is no command yet: keeps for it what comes, until the user does not want to wait for it any more,
+    /// and tells by which signal. A first one may still be meant for the command; a second one is for us.
+    pub(super) async fn insist(&mut self) -> u8 {
+        while let Some(event) = self.coming.recv().await {
+            match event {
+                Event::Leave(signal) => return signal,
+                Event::Forward(signal) if self.kept.iter().any(|kept| matches!(kept, Event::Forward(_))) => {
+                    return signal;
+                }
+                event => self.kept.push_back(event),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
 const FORWARDED: [Number; 4] = [Number::INT, Number::TERM, Number::HUP, Number::QUIT];
 
 /// Starts to listen; from now on these signals do not end us.
-pub(super) fn listen(terminal: Option<&Terminal>) -> io::Result<mpsc::UnboundedReceiver<Event>> {
+pub(super) fn listen(terminal: Option<&Terminal>) -> io::Result<Signals> {
     let (events, receiver) = mpsc::unbounded_channel();
     for number in FORWARDED {
         let Ok(byte) = u8::try_from(number.as_raw()) else { continue };
@@ -43,7 +81,7 @@ pub(super) fn listen(terminal: Option<&Terminal>) -> io::Result<mpsc::UnboundedR
             Event::Resize(stopped.size())
         })?;
     }
-    Ok(receiver)
+    Ok(receiver.into())
 }
 
 /// Stops this process with the terminal as it was before; returns when it is continued.

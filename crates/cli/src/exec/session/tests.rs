@@ -61,7 +61,7 @@ fn ends(json: bool) -> (Ends, User) {
     let ((stdin, to_stdin), (stdout, out), (stderr, err)) = (pipe(), pipe(), pipe());
     let (signals, receiver) = mpsc::unbounded_channel();
     let outputs = if json { Outputs::json(leaked(out)) } else { Outputs::raw(leaked(out), leaked(err)) };
-    let ends = Ends { input: Input::spawn(stdin).unwrap(), outputs, signals: receiver };
+    let ends = Ends { input: Input::spawn(stdin).unwrap(), outputs, signals: receiver.into() };
     (ends, User { stdin: Some(to_stdin.into()), stdout: stdout.into(), stderr: stderr.into(), signals })
 }
 
@@ -255,4 +255,27 @@ async fn as_json_the_streams_are_lines_of_one() {
     assert_eq!(status.unwrap(), ExitStatus::Code(37));
     let text = "{\"started\":7}\n{\"stdout\":\"bwo=\"}\n{\"stderr\":\"ZQ==\"}\n{\"exit\":{\"code\":37}}\n";
     assert_eq!(read_some(&mut user.stdout, text.len()), text);
+}
+
+#[tokio::test]
+async fn a_first_signal_is_kept_for_a_command_that_is_not_there_yet_and_a_second_one_leaves() {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let mut signals = Signals::from(receiver);
+    sender.send(Event::Forward(SIGINT)).unwrap();
+    let begun = tokio::task::yield_now();
+    select! {
+        biased;
+        signal = signals.insist() => panic!("left by {signal}"),
+        () = begun => {}
+    }
+    assert_eq!(signals.recv().await, Some(Event::Forward(SIGINT)));
+
+    for (first, second) in [(Event::Forward(SIGINT), Event::Forward(15)), (Event::Forward(SIGINT), Event::Leave(15))] {
+        sender.send(first).unwrap();
+        sender.send(second).unwrap();
+        assert_eq!(signals.insist().await, 15);
+        assert_eq!(signals.recv().await, Some(first));
+    }
+    sender.send(Event::Leave(1)).unwrap();
+    assert_eq!(signals.insist().await, 1);
 }
