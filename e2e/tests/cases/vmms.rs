@@ -37,10 +37,11 @@ fn what_was_found_out_about_kvm_is_remembered() {
         let log = std::fs::read_to_string(sandbox.state().join("bangerd.log")).unwrap();
         log.matches("\"tried KVM\"").count()
     };
-    sandbox.banger("vm run --rm --vmm qemu -- true").run().ok();
+    let run = format!("vm run --rm --vmm {} -- true", surroundings::vmm());
+    sandbox.banger(&run).run().ok();
     assert_eq!(tries(), 1, "it was tried before it was trusted");
     sandbox.stop_daemon();
-    let second = sandbox.banger("vm run --rm --vmm qemu -- true").run();
+    let second = sandbox.banger(&run).run();
     second.ok();
     assert_eq!(tries(), 1, "the next daemon knows: {second}");
 }
