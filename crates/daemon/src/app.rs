@@ -95,6 +95,11 @@ impl App {
         self.db.vm(id).await?.ok_or_else(|| VerbError::NotFound(id.to_string()))
     }
 
+    /// Closes the VM's operation with the target that was reached: the VM as it is by then.
+    pub(crate) async fn settle(&self, id: VmId, reached: Target) -> Result<VmRow, VerbError> {
+        self.db.settle(id, reached).await?.ok_or_else(|| VerbError::NotFound(id.to_string()))
+    }
+
     /// The VM of that name, which must be there.
     pub(crate) async fn named(&self, name: &VmName) -> Result<VmRow, VerbError> {
         self.db.vm_named(name).await?.ok_or_else(|| VerbError::NotFound(name.to_string()))

@@ -52,7 +52,8 @@ pub(crate) fn blocking<T: Send + 'static>(
     async { outcome.await.ok() }
 }
 
-fn begin(work: impl FnOnce() + Send + 'static) {
+/// Begins work that may block, on a thread of its own, of which nobody waits for an outcome.
+pub(crate) fn begin(work: impl FnOnce() + Send + 'static) {
     #[cfg(test)]
     if explored::now() {
         drop(shuttle::thread::spawn(work));

@@ -1,7 +1,8 @@
 //! Intent, on disk: the VMs that users want and the operations that are open. SQLite in WAL mode.
 //!
-//! Durability: `synchronous=FULL`, so a settled operation survives a power loss. Each transaction costs one fsync of the
-//! log; an operation needs two (intend and settle), which is nothing beside a boot.
+//! Durability: `synchronous=FULL`, so a settled operation survives a power loss. A commit costs one fsync of the log, which
+//! all transactions that came during the one before it share ([`batch`]); an operation needs two (intend and settle), which is
+//! nothing beside a boot.
 //!
 //! Room for the next transactions is taken at the start ([`reserve`]): on a disk that is full, VMs can still be deleted.
 //!
@@ -9,6 +10,7 @@
 //!
 //! Every call is a short transaction on one connection. Nothing here knows what the host looks like.
 
+mod batch;
 mod examine;
 mod migrations;
 mod operations;
@@ -17,17 +19,22 @@ mod torn;
 mod vms;
 
 pub(crate) use operations::OperationRow;
-pub(crate) use vms::{BootRow, Intent, NewVm, VmRow};
+pub(crate) use vms::{BootRow, NewVm, VmRow};
 
-use crate::task::{self, Mutex};
+use crate::task;
+use batch::Batches;
 use rusqlite::Connection;
 use std::{path::Path, sync::Arc};
+use tokio::sync::oneshot;
 
 /// What can go wrong with the database.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DbError {
     #[error("the database")]
     Sqlite(#[from] rusqlite::Error),
+    /// Of all transactions that were to be committed with it.
+    #[error("the database")]
+    Batch(#[source] Arc<rusqlite::Error>),
     #[error(
         "it is damaged: put a copy of it in its place, or move its whole folder away to begin without VMs; nothing was \
          changed, and VMs that run go on"
@@ -58,7 +65,7 @@ pub(crate) enum DbError {
 /// A handle to the database; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Db {
-    connection: Arc<Mutex<Connection>>,
+    batches: Arc<Batches>,
     /// Where writes can be made to go wrong.
     #[cfg(test)]
     world: Option<Arc<crate::host::fake::World>>,
@@ -74,12 +81,14 @@ impl Db {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
+        // All that there are.
+        connection.set_prepared_statement_cache_capacity(32);
         // A small cache: the whole of a thousand VMs is a few hundred KiB.
         connection.pragma_update(None, "cache_size", "-1024")?;
         migrations::run(&mut connection)?;
         reserve(&connection)?;
         Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
+            batches: Arc::new(Batches::new(connection)),
             #[cfg(test)]
             world: None,
         })
@@ -89,7 +98,7 @@ impl Db {
     async fn write<T: Send + 'static>(
         &self,
         name: &'static str,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, DbError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
         #[cfg(not(test))]
         let _ = name;
@@ -113,28 +122,32 @@ impl Db {
     #[cfg(test)]
     pub(crate) fn in_world(mut self, world: Arc<crate::host::fake::World>) -> Self {
         self.world = Some(world);
-        let connection = self.connection.lock();
-        connection.pragma_update(None, "synchronous", "OFF").unwrap();
-        drop(connection);
+        self.batches.connection().pragma_update(None, "synchronous", "OFF").unwrap();
         self
     }
 
     /// Runs one transaction off the async threads.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, DbError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
-        let connection = Arc::clone(&self.connection);
-        let transact = move || {
-            // A panic in a transaction rolled it back; the connection itself is sound.
-            let mut connection = connection.lock();
-            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let value = work(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
+        let (told, outcome) = oneshot::channel();
+        let tell = |value| {
+            // Nobody may wait for it any more.
+            let _ = told.send(value);
         };
-        task::blocking(transact).await.ok_or(DbError::Gone)?
+        if self.batches.put(work, tell) {
+            let batches = Arc::clone(&self.batches);
+            task::begin(move || batches.serve());
+        }
+        outcome.await.map_err(|_| DbError::Gone)?
     }
+}
+
+/// One statement that changes something; parsed once.
+fn change(tx: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<(), DbError> {
+    tx.prepare_cached(sql)?.execute(values)?;
+    Ok(())
 }
 
 /// How much, in bytes. Tests have hundreds of databases.
@@ -163,11 +176,12 @@ pub(crate) fn in_memory() -> Db {
 impl Db {
     /// What was settled last may be lost with the host's power: for a comparison.
     pub(crate) fn sync_less(&self) {
-        self.connection.lock().pragma_update(None, "synchronous", "NORMAL").unwrap();
+        self.batches.connection().pragma_update(None, "synchronous", "NORMAL").unwrap();
     }
 
     /// As it was at first.
     pub(crate) fn clear(&self) {
-        self.connection.lock().execute_batch("DELETE FROM vms").unwrap();
+        self.batches.abandon();
+        self.batches.connection().execute_batch("DELETE FROM vms").unwrap();
     }
 }

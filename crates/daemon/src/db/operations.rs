@@ -1,14 +1,14 @@
 //! The operations that are open, at most one a VM: the schema sees to that.
 
 use super::{
-    Db, DbError,
+    Db, DbError, change,
     vms::{millis, word},
 };
 use banger_model::{
     OpId, VmId,
     vm::{Direction, OpenOperation, Verb},
 };
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, params};
 
 /// An operation on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +30,12 @@ impl OperationRow {
         OpenOperation { verb: self.verb, direction: self.direction }
     }
 
-    pub(super) fn insert(&self, tx: &Transaction<'_>, vm: VmId) -> Result<(), DbError> {
-        tx.execute(
+    pub(super) fn insert(&self, tx: &Connection, vm: VmId) -> Result<(), DbError> {
+        change(
+            tx,
             "INSERT INTO operations (vm, op, verb, direction, begun_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![vm.as_str(), self.op.to_string(), word(&self.verb), word(&self.direction), millis(self.begun_ms)],
-        )?;
-        Ok(())
+        )
     }
 }
 
@@ -43,11 +43,11 @@ impl Db {
     /// The VM's operation now takes down what it built.
     pub(crate) async fn turn_back(&self, vm: VmId) -> Result<(), DbError> {
         self.write("turn back", move |tx| {
-            tx.execute(
+            change(
+                tx,
                 "UPDATE operations SET direction = ?2 WHERE vm = ?1",
                 params![vm.as_str(), word(&Direction::Unwinding)],
-            )?;
-            Ok(())
+            )
         })
         .await
     }

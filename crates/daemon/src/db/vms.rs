@@ -1,13 +1,13 @@
 //! The VMs that users want.
 
-use super::{Db, DbError, OperationRow};
+use super::{Db, DbError, OperationRow, change};
 use banger_model::{
     VmId, VmName,
     api::vm::{BootEnd, LeftOver},
     spec::{Accel, VmSpec, VmmKind},
     vm::Target,
 };
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A VM on record, with the operation that is open on it.
@@ -117,19 +117,10 @@ fn read(row: &Row<'_>) -> Result<VmRow, DbError> {
     })
 }
 
-/// The outcome of an intent.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Intent {
-    /// It is on disk.
-    Written,
-    /// Another VM has the name.
-    NameTaken,
-}
-
 impl Db {
     /// All VMs, sorted by name.
     pub(crate) async fn vms(&self) -> Result<Vec<VmRow>, DbError> {
-        self.run(|tx| all(tx)).await
+        self.run(all).await
     }
 
     /// The VM of that name.
@@ -143,20 +134,22 @@ impl Db {
         self.run(move |tx| one(tx, "id", id.as_str())).await
     }
 
-    /// The write-ahead point of a create: the VM and its open operation, in one transaction.
-    pub(crate) async fn intend_create(&self, vm: NewVm, operation: OperationRow) -> Result<Intent, DbError> {
+    /// The write-ahead point of a create: the VM and its open operation, in one transaction. `None`, and nothing written,
+    /// when another VM has the name.
+    pub(crate) async fn intend_create(&self, vm: NewVm, operation: OperationRow) -> Result<Option<VmRow>, DbError> {
         let spec = to_json("a VM", &vm.spec)?;
         self.write("intend", move |tx| {
             let taken = tx.prepare_cached("SELECT 1 FROM vms WHERE name = ?1")?.exists([vm.name.as_str()])?;
             if taken {
-                return Ok(Intent::NameTaken);
+                return Ok(None);
             }
-            tx.execute(
+            change(
+                tx,
                 "INSERT INTO vms (id, name, target, spec, created_ms, rm) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 params![vm.id.as_str(), vm.name.as_str(), word(&Target::Stopped), spec, millis(vm.created_ms), vm.rm],
             )?;
             operation.insert(tx, vm.id)?;
-            Ok(Intent::Written)
+            one(tx, "id", vm.id.as_str())
         })
         .await
     }
@@ -171,9 +164,9 @@ impl Db {
     ) -> Result<(), DbError> {
         let boot = boot.map(|boot| to_json("a boot", &boot)).transpose()?;
         self.write("intend", move |tx| {
-            tx.execute("UPDATE vms SET target = ?2 WHERE id = ?1", params![id.as_str(), word(&target)])?;
+            change(tx, "UPDATE vms SET target = ?2 WHERE id = ?1", params![id.as_str(), word(&target)])?;
             if let Some(boot) = boot {
-                tx.execute("UPDATE vms SET boots = boots + 1, boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
+                change(tx, "UPDATE vms SET boots = boots + 1, boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
             }
             operation.insert(tx, id)
         })
@@ -184,8 +177,7 @@ impl Db {
     pub(crate) async fn next_boot(&self, id: VmId, boot: BootRow) -> Result<(), DbError> {
         let boot = to_json("a boot", &boot)?;
         self.write("next boot", move |tx| {
-            tx.execute("UPDATE vms SET boots = boots + 1, boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
-            Ok(())
+            change(tx, "UPDATE vms SET boots = boots + 1, boot = ?2 WHERE id = ?1", params![id.as_str(), boot])
         })
         .await
     }
@@ -194,8 +186,7 @@ impl Db {
     pub(crate) async fn note_boot(&self, id: VmId, boot: BootRow) -> Result<(), DbError> {
         let boot = to_json("a boot", &boot)?;
         self.write("note boot", move |tx| {
-            tx.execute("UPDATE vms SET boot = ?2 WHERE id = ?1", params![id.as_str(), boot])?;
-            Ok(())
+            change(tx, "UPDATE vms SET boot = ?2 WHERE id = ?1", params![id.as_str(), boot])
         })
         .await
     }
@@ -204,32 +195,28 @@ impl Db {
     pub(crate) async fn note_end(&self, id: VmId, end: BootEnd) -> Result<(), DbError> {
         let end = to_json("the end of a boot", &end)?;
         self.write("note end", move |tx| {
-            tx.execute("UPDATE vms SET boot = NULL, last_end = ?2 WHERE id = ?1", params![id.as_str(), end])?;
-            Ok(())
+            change(tx, "UPDATE vms SET boot = NULL, last_end = ?2 WHERE id = ?1", params![id.as_str(), end])
         })
         .await
     }
 
     /// The VM is no longer tied to a client.
     pub(crate) async fn keep(&self, id: VmId) -> Result<(), DbError> {
-        self.write("keep", move |tx| {
-            tx.execute("UPDATE vms SET rm = 0 WHERE id = ?1", [id.as_str()])?;
-            Ok(())
-        })
-        .await
+        self.write("keep", move |tx| change(tx, "UPDATE vms SET rm = 0 WHERE id = ?1", [id.as_str()])).await
     }
 
-    /// Closes the VM's operation with the target that was reached; [`Target::Absent`] removes the row, which goes last of all.
-    pub(crate) async fn settle(&self, id: VmId, reached: Target) -> Result<(), DbError> {
+    /// Closes the VM's operation with the target that was reached, and gives the VM as it is by then, which whoever comes
+    /// next may change. [`Target::Absent`] removes the row, which goes last of all.
+    pub(crate) async fn settle(&self, id: VmId, reached: Target) -> Result<Option<VmRow>, DbError> {
         self.write("settle", move |tx| {
             if reached == Target::Absent {
-                tx.execute("DELETE FROM vms WHERE id = ?1", [id.as_str()])?;
+                change(tx, "DELETE FROM vms WHERE id = ?1", [id.as_str()])?;
             } else {
                 let update = "UPDATE vms SET target = ?2, left_over = NULL WHERE id = ?1";
-                tx.execute(update, params![id.as_str(), word(&reached)])?;
-                tx.execute("DELETE FROM operations WHERE vm = ?1", [id.as_str()])?;
+                change(tx, update, params![id.as_str(), word(&reached)])?;
+                change(tx, "DELETE FROM operations WHERE vm = ?1", [id.as_str()])?;
             }
-            Ok(())
+            one(tx, "id", id.as_str())
         })
         .await
     }
@@ -240,9 +227,8 @@ impl Db {
         let left = to_json("what is left of a VM", &left)?;
         self.write("leave", move |tx| {
             let update = "UPDATE vms SET target = ?2, left_over = ?3 WHERE id = ?1";
-            tx.execute(update, params![id.as_str(), word(&target), left])?;
-            tx.execute("DELETE FROM operations WHERE vm = ?1", [id.as_str()])?;
-            Ok(())
+            change(tx, update, params![id.as_str(), word(&target), left])?;
+            change(tx, "DELETE FROM operations WHERE vm = ?1", [id.as_str()])
         })
         .await
     }
@@ -259,7 +245,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<VmRow>, DbError> {
     Ok(vms)
 }
 
-fn one(tx: &Transaction<'_>, column: &str, value: &str) -> Result<Option<VmRow>, DbError> {
+fn one(tx: &Connection, column: &str, value: &str) -> Result<Option<VmRow>, DbError> {
     let mut statement = tx.prepare_cached(&format!("{SELECT} WHERE {column} = ?1"))?;
     statement.query_row([value], |row| Ok(read(row))).optional()?.transpose()
 }
@@ -302,9 +288,9 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_name_is_taken_once() {
         let db = in_memory();
-        assert_eq!(db.intend_create(new_vm("box", 1), operation(Verb::Create, 1)).await.unwrap(), Intent::Written);
-        assert_eq!(db.intend_create(new_vm("box", 2), operation(Verb::Create, 2)).await.unwrap(), Intent::NameTaken);
-        assert_eq!(db.vms().await.unwrap().len(), 1);
+        let written = db.intend_create(new_vm("box", 1), operation(Verb::Create, 1)).await.unwrap().unwrap();
+        assert_eq!(db.intend_create(new_vm("box", 2), operation(Verb::Create, 2)).await.unwrap(), None);
+        assert_eq!(db.vms().await.unwrap(), [written]);
     }
 
     #[tokio::test]
@@ -324,7 +310,7 @@ pub(super) mod tests {
         let db = in_memory();
         let vm = new_vm("box", 1);
         db.intend_create(vm.clone(), operation(Verb::Create, 1)).await.unwrap();
-        db.settle(vm.id, Target::Absent).await.unwrap();
+        assert_eq!(db.settle(vm.id, Target::Absent).await.unwrap(), None);
         assert_eq!(db.vm(vm.id).await.unwrap(), None);
         assert!(db.operations().await.unwrap().is_empty());
     }

@@ -325,7 +325,8 @@ impl Machine {
 /// One daemon's hands on it.
 pub(crate) struct FakeHost {
     world: Arc<World>,
-    db: Db,
+    /// Where it makes sure, before each effect, that the intent is on record.
+    db: Option<Db>,
     sight: Sight,
 }
 
@@ -334,7 +335,12 @@ type Sight = Box<dyn Fn(Inventory) -> std::io::Result<Inventory> + Send + Sync>;
 
 impl FakeHost {
     pub(crate) fn new(world: Arc<World>, db: Db) -> Self {
-        Self { world, db, sight: Box::new(Ok) }
+        Self { world, db: Some(db), sight: Box::new(Ok) }
+    }
+
+    /// One that believes what it is told, which takes no time.
+    pub(crate) fn trusting(world: Arc<World>) -> Self {
+        Self { world, db: None, sight: Box::new(Ok) }
     }
 
     /// One that may not see everything.
@@ -350,17 +356,17 @@ impl FakeHost {
     }
 
     async fn assert_intended(&self, id: VmId) {
-        let row = self.db.vm(id).await.unwrap().expect("intent comes before effect");
+        let Some(db) = &self.db else { return };
+        let row = db.vm(id).await.unwrap().expect("intent comes before effect");
         assert!(row.operation.is_some(), "an operation is open before any effect");
     }
 
     /// The network of a VM that runs may be mended: that it is to have one stays on record.
     async fn assert_intended_or_mends(&self, id: VmId, resource: Resource) {
-        let row = self.db.vm(id).await.unwrap().expect("intent comes before effect");
+        let Some(db) = &self.db else { return };
+        let row = db.vm(id).await.unwrap().expect("intent comes before effect");
         let mends = resource == Resource::UserNet && row.target == Target::Running;
-        if !mends {
-            self.assert_intended(id).await;
-        }
+        assert!(row.operation.is_some() || mends, "an operation is open before any effect");
     }
 }
 

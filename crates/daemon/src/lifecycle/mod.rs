@@ -19,6 +19,8 @@ pub(crate) use instance::InstanceError;
 #[cfg(test)]
 pub(crate) use log::begin as begin_log;
 pub(crate) use run::run;
+#[cfg(test)]
+pub(crate) use run::runtime;
 pub(crate) use start::start;
 
 use crate::{db::DbError, host::HostError};

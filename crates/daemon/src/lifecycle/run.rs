@@ -4,7 +4,10 @@ use super::{StartError, daemon::Daemon, log, paths};
 use crate::{memory, root::Installed};
 use banger_model::paths::Paths;
 use std::{fs::OpenOptions, io::Write};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 /// Threads that run tasks. Everything slow has threads of its own.
 const WORKERS: usize = 2;
@@ -19,16 +22,16 @@ pub(crate) fn run(detached: bool) -> Result<(), StartError> {
         // Fails for the leader of a group, which needs none.
         let _ = rustix::process::setsid();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(BLOCKING)
-        .enable_all()
-        .build()
-        .map_err(|source| StartError::Runtime { source })?;
+    let runtime = runtime().map_err(|source| StartError::Runtime { source })?;
     let lived = runtime.block_on(live(paths, detached));
     // What still runs is bounded by nothing here: it is cut off, and the next daemon takes it from there.
     runtime.shutdown_background();
     lived
+}
+
+/// What the daemon's tasks run on.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(WORKERS).max_blocking_threads(BLOCKING).enable_all().build()
 }
 
 async fn live(paths: Paths, detached: bool) -> Result<(), StartError> {

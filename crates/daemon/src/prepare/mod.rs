@@ -134,18 +134,20 @@ impl Prepare {
         cx: &OpCx,
     ) -> Result<(Digest, Digest, Keep), PrepareError> {
         loop {
-            let found = (self.image(image, cx).await?.digest, self.kernel(kernel, cx).await?.digest);
             let keep = Keep { _held: cx.abandonable(Arc::clone(&self.keep).read_owned()).await? };
-            // Somebody may have deleted them, or pulled other ones, before we held on; then they are got again. By name: one
-            // that was deleted is no name to make a VM of, though others keep what it meant.
-            let (store, image, kernel) = (self.store.clone(), image.clone(), kernel.clone());
-            let still = blocking("the store", move || {
-                let image = banger_image::image::get(&store, &image).ok()?.digest;
-                Some((image, banger_image::kernel::get(&store, &kernel).ok()?.digest))
+            let names = (image.clone(), kernel.clone());
+            let store = self.store.clone();
+            let here = blocking("the store", move || {
+                let image = banger_image::image::get(&store, &names.0).ok()?;
+                Some((image.digest, banger_image::kernel::get(&store, &names.1).ok()?.digest))
             });
-            if still.await? == Some(found) {
-                return Ok((found.0, found.1, keep));
+            if let Some((image, kernel)) = here.await? {
+                return Ok((image, kernel, keep));
             }
+            // Deletes need not wait for what may take minutes. What they take away meanwhile is got again.
+            drop(keep);
+            self.image(image, cx).await?;
+            self.kernel(kernel, cx).await?;
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) async fn back(app: &App, vm: &VmRow, target: Target, end: Option<vm::
 /// until it is gone.
 pub(crate) async fn close(app: &App, id: VmId, target: Target, left: &[LeftOver]) -> Result<(), DbError> {
     if left.is_empty() {
-        return app.db.settle(id, target).await;
+        return app.db.settle(id, target).await.map(drop);
     }
     let told = |left: &LeftOver| vm::LeftOver { part: left.resource.to_string(), why: super::chain(&left.error) };
     app.db.leave(id, target, &left.iter().map(told).collect::<Vec<_>>()).await

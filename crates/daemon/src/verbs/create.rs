@@ -3,7 +3,7 @@
 use super::{VerbError, apply};
 use crate::{
     App,
-    db::{Intent, NewVm, OperationRow, VmRow},
+    db::{NewVm, OperationRow, VmRow},
     leases::Lease,
     locks::Held,
     op::OpCx,
@@ -46,9 +46,8 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<Ma
     // Before the row: a VM on record that nobody holds would be removed.
     let lease = request.rm.then(|| app.leases.take(id));
     let vm = NewVm { id, name, spec, created_ms: crate::clock::now_ms(), rm: request.rm };
-    intend(app, vm, request.name.is_none().then_some(&wanted), cx).await?;
+    let vm = intend(app, vm, request.name.is_none().then_some(&wanted), cx).await?;
     drop(keep);
-    let vm = app.row(id).await?;
 
     // 4. apply
     let built = apply::up(app.host.as_ref(), &vm, Target::Stopped, cx).await;
@@ -58,9 +57,7 @@ pub(crate) async fn create(app: &App, request: CreateVm, cx: &OpCx) -> Result<Ma
     }
 
     // 5. settle
-    app.db.settle(id, Target::Stopped).await?;
-    // As it is now: whoever comes next may change it.
-    let vm = app.row(id).await?;
+    let vm = app.settle(id, Target::Stopped).await?;
     Ok(Made { vm, slot, lease })
 }
 
@@ -83,16 +80,15 @@ async fn free_name(app: &App, asked: Option<&VmName>) -> Result<VmName, VerbErro
 }
 
 /// Writes it down. A generated name that somebody took meanwhile is replaced by another, of which the client is told.
-async fn intend(app: &App, mut vm: NewVm, generated: Option<&Wanted>, cx: &OpCx) -> Result<(), VerbError> {
+async fn intend(app: &App, mut vm: NewVm, generated: Option<&Wanted>, cx: &OpCx) -> Result<VmRow, VerbError> {
     for _ in 0..NAME_TRIES {
-        match (app.db.intend_create(vm.clone(), OperationRow::begin(cx.id(), Verb::Create)).await?, generated) {
-            (Intent::Written, _) => return Ok(()),
-            (Intent::NameTaken, None) => return Err(VerbError::NameTaken(vm.name)),
-            (Intent::NameTaken, Some(wanted)) => {
-                vm.name = free_name(app, None).await?;
-                cx.plan(wanted.plan(vm.name.clone()));
-            }
+        let operation = OperationRow::begin(cx.id(), Verb::Create);
+        if let Some(written) = app.db.intend_create(vm.clone(), operation).await? {
+            return Ok(written);
         }
+        let Some(wanted) = generated else { return Err(VerbError::NameTaken(vm.name)) };
+        vm.name = free_name(app, None).await?;
+        cx.plan(wanted.plan(vm.name.clone()));
     }
     Err(VerbError::NoName(NAME_TRIES))
 }

@@ -33,9 +33,7 @@ pub(crate) async fn restart(app: &App, name: &VmName, cx: &OpCx) -> Result<VmRow
     start::boot_as_intended(app, vm.id, Verb::Restart, boot, cx).await?;
 
     // 5. settle
-    app.db.settle(vm.id, Target::Running).await?;
-    // As it is now: whoever comes next may change it.
-    let vm = app.row(vm.id).await?;
+    let vm = app.settle(vm.id, Target::Running).await?;
     drop(slot);
     app.watch(vm.id);
     Ok(vm)
