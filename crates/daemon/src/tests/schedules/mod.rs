@@ -36,12 +36,7 @@ pub(super) fn soak() -> bool {
 
 /// Runs `test` in schedules of shuttle's choice; a failed assertion in any of them, and any task that waits for ever, fails.
 fn explore(what: &str, test: impl Fn() + Send + Sync + 'static) {
-    explore_some(what, SCHEDULES, test);
-}
-
-/// The same in so many schedules.
-fn explore_some(what: &str, schedules: usize, test: impl Fn() + Send + Sync + 'static) {
-    let (seed, schedules) = (seed(), if soak() { 20 * schedules } else { schedules });
+    let (seed, schedules) = (seed(), if soak() { 20 * SCHEDULES } else { SCHEDULES });
     // First, for whoever reads of a failure.
     println!("schedules of {what}: seed {seed}");
     let ran = runner(seed, schedules).run(test);

@@ -1,6 +1,6 @@
 //! Prune against `vm run`, against a start, and against a prune: never one that is being made, started or used.
 
-use super::{below, explore_some, must_fail, verbs::Furniture};
+use super::{below, explore, must_fail, verbs::Furniture};
 use crate::{
     App,
     api::create_and_start,
@@ -16,9 +16,6 @@ use banger_model::{
 };
 use shuttle::future::{block_on, spawn, yield_now};
 use std::sync::Arc;
-
-/// Each of these takes milliseconds: it has dozens of transactions.
-const SCHEDULES: usize = 500;
 
 /// What `vm prune --force` does: each that is listed is deleted, by its name and its id, unless it is in use by then.
 async fn prune(app: &App) -> Vec<VmRow> {
@@ -73,7 +70,7 @@ fn contend(furniture: &Furniture, in_one: bool) {
 #[test]
 fn a_vm_that_is_being_run_is_never_pruned() {
     let furniture = Furniture::new();
-    explore_some("prune against `vm run`", SCHEDULES, move || contend(&furniture, true));
+    explore("prune against `vm run`", move || contend(&furniture, true));
 }
 
 #[test]
@@ -86,7 +83,7 @@ fn a_vm_that_is_let_go_of_between_its_making_and_its_start_is_found() {
 #[test]
 fn a_vm_at_rest_is_started_or_pruned_and_never_both() {
     let furniture = Furniture::new();
-    explore_some("prune against a start", SCHEDULES, move || {
+    explore("prune against a start", move || {
         let world: Arc<World> = Arc::default();
         let app = furniture.daemon(&world);
         block_on(arrange(&app, Target::Stopped));

@@ -1,6 +1,6 @@
 //! The first use of an image against its deletion: one of them comes first.
 
-use super::{below, explore_some, verbs::Furniture};
+use super::{below, explore, verbs::Furniture};
 use crate::{
     App,
     host::fake::World,
@@ -14,9 +14,6 @@ use std::sync::Arc;
 
 /// A name for the image that is there; where it is from, there is nothing any more.
 const NAME: &str = "rootfs:/nowhere.tar";
-/// Each of these makes and removes files.
-const SCHEDULES: usize = 2_000;
-
 async fn create(app: &App, image: &ImageRef) -> bool {
     let (cx, _events) = begin(app);
     let memory = Some(ByteSize::mib(128));
@@ -50,7 +47,7 @@ async fn delete(app: &App, image: &ImageRef) -> bool {
 fn an_image_is_deleted_or_used_and_never_both() {
     let furniture = Furniture::new();
     let image: ImageRef = NAME.parse().unwrap();
-    explore_some("create against the deletion of its image", SCHEDULES, move || {
+    explore("create against the deletion of its image", move || {
         store::name_image(furniture.root(), NAME);
         let world: Arc<World> = Arc::default();
         let app = furniture.daemon(&world);

@@ -1,7 +1,7 @@
 //! Verbs against each other, against reconcile, and against a VMM that ends by itself: the whole daemon on the modelled host,
 //! with its database in memory.
 
-use super::{below, explore_some, must_fail};
+use super::{below, explore, must_fail};
 use crate::{
     App,
     db::{self, Db, VmRow},
@@ -25,9 +25,6 @@ use std::{path::Path, sync::Arc};
 
 pub(in crate::tests) const VERBS: [Verb; 6] =
     [Verb::Create, Verb::Start, Verb::Stop, Verb::Restart, Verb::Kill, Verb::Delete];
-
-/// Each of these takes milliseconds: it has dozens of transactions.
-const SCHEDULES: usize = 2_000;
 
 /// What all schedules share: nothing in it changes.
 pub(in crate::tests) struct Furniture {
@@ -159,7 +156,7 @@ pub(in crate::tests) async fn settle(app: &App) {
 #[test]
 fn verbs_and_reconcile_never_meet_on_one_vm() {
     let furniture = Furniture::new();
-    explore_some("verbs against each other and reconcile", SCHEDULES, move || contend(&furniture, false));
+    explore("verbs against each other and reconcile", move || contend(&furniture, false));
 }
 
 #[test]
