@@ -57,14 +57,21 @@ impl Blank {
         }
     }
 
-    /// Has the command find the end of file on its stdin.
+    /// Has the command read from there.
     ///
     /// # Errors
-    /// When there is no `/dev/null`.
-    pub(crate) fn without_stdin(&self) -> Result<(), Refusal> {
-        let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-        null.and_then(rustix::stdio::dup2_stdin).map_err(|e| failed("the command's stdin", e))
+    /// When there is nothing to read from, or the kernel refuses.
+    pub(crate) fn read_from(&self, stdin: rustix::io::Result<OwnedFd>) -> Result<(), Refusal> {
+        stdin.and_then(rustix::stdio::dup2_stdin).map_err(|e| failed("the command's stdin", e))
     }
+}
+
+/// What has no end to what it takes, and nothing to give.
+///
+/// # Errors
+/// When there is no `/dev/null`.
+pub(crate) fn null() -> rustix::io::Result<OwnedFd> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Makes this process, a fork of the agent, one that works on the guest's files for a copy: a session of its own, its three

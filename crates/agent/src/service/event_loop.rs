@@ -351,12 +351,24 @@ impl Service {
         {
             let id = spare.id();
             if let Some(launched) = spare.become_command(exec) {
-                return Ok((id, launched));
+                return self.watched(id, job, launched, |_| Ok(()));
             }
         }
         let id = self.next_id();
         let launched = launch(job)?;
-        match launched.register(id, &self.poller) {
+        self.watched(id, job, launched, |launched| launched.register(id, &self.poller))
+    }
+
+    /// The process, once it is waited for; `register` does most of that.
+    fn watched(
+        &self,
+        id: u32,
+        job: &Job,
+        launched: Launched,
+        register: impl FnOnce(&Launched) -> rustix::io::Result<()>,
+    ) -> io::Result<(u32, Launched)> {
+        let report = || if job.is_awaited() { launched.register_report(id, &self.poller) } else { Ok(()) };
+        match register(&launched).and_then(|()| report()) {
             Ok(()) => Ok((id, launched)),
             Err(error) => {
                 kill_session(launched.pid);

@@ -7,13 +7,13 @@
 use super::output::Output;
 use super::poller::{Part, Poller, Token};
 use super::stdin::{Ending, Stdin};
-use crate::command::child::{Blank, Stdio, become_worker};
+use crate::command::child::{Blank, Stdio, become_worker, null};
 use crate::configure::{self, Context};
 use crate::{copy, ending, sys};
 use banger_model::wire::Stream;
 use banger_model::wire::guest::{CopyIn, Exec, GuestConfig, Refusal, Reply, TtySize};
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -65,13 +65,31 @@ pub(super) struct Launched {
     pub(super) terminal: Option<OwnedFd>,
 }
 
+impl Job {
+    /// Whether somebody waits for the word that it has begun. Of a short command whose input is nothing, the end is soon
+    /// enough: hearing of its exec would only interrupt it.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            Self::Exec(exec) => exec.detach || exec.tty.is_some() || !exec.no_stdin,
+            Self::CopyIn(_) | Self::CopyOut(_) | Self::Configure(..) | Self::PowerOff => true,
+        }
+    }
+}
+
 impl Launched {
-    /// Has `poller` wait for everything about the process.
+    /// Has `poller` wait for what the process reports, too.
+    ///
+    /// # Errors
+    /// When the kernel cannot.
+    pub(super) fn register_report(&self, id: u32, poller: &Poller) -> rustix::io::Result<()> {
+        poller.add(&self.report, Token::Task(id, Part::Start))
+    }
+
+    /// Has `poller` wait for the process and its streams.
     ///
     /// # Errors
     /// When the kernel cannot.
     pub(super) fn register(&self, id: u32, poller: &Poller) -> rustix::io::Result<()> {
-        poller.add(&self.report, Token::Task(id, Part::Start))?;
         poller.add(&self.pidfd, Token::Task(id, Part::End))?;
         if let Some(fd) = self.stdin.fd() {
             poller.add(fd, Token::Task(id, Part::Stdin))?;
@@ -227,10 +245,6 @@ impl Wires {
             terminal: Some(ours),
         })
     }
-}
-
-fn null() -> rustix::io::Result<OwnedFd> {
-    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Gives a terminal another size; whoever is in its foreground is told by the kernel.

@@ -7,7 +7,7 @@
 use super::launch::{Launched, Report, Wires, double, never_block, tell};
 use super::poller::Poller;
 use super::stdin::{Ending, Stdin};
-use crate::command::child::{Blank, Stdio};
+use crate::command::child::{Blank, Stdio, null};
 use crate::sys;
 use banger_model::wire::guest::Exec;
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -88,6 +88,7 @@ fn wait(stdio: Stdio, order: &OwnedFd, reporter: &OwnedFd) {
     let settled = Blank::settle(stdio);
     // What other commands' pipes lead to must end when the agent lets go of it.
     sys::close_all_but(&[order, reporter]);
+    let nothing = null();
     let mut length = [0; LENGTH];
     let mut come = || -> io::Result<Exec> {
         let mut order = File::from(order.try_clone()?);
@@ -99,7 +100,7 @@ fn wait(stdio: Stdio, order: &OwnedFd, reporter: &OwnedFd) {
     let Ok(exec) = come() else { return };
     let become_it = |blank: Blank| {
         if exec.no_stdin {
-            blank.without_stdin()?;
+            blank.read_from(nothing)?;
         }
         Ok(blank.become_command(&exec))
     };

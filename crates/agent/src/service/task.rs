@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 
 /// How long output is waited for after its command's exit while others hold its pipes.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long the word that a command runs is kept back when nobody waits for it. What comes by then goes with it, in one
-/// message instead of up to four: each costs the host and the guest more than all else about a short command.
+/// How long the word that a command runs is kept back, and not even listened to, when nobody waits for it. What comes by then
+/// goes with it, in one message instead of up to four: each costs the host and the guest more than all else about a short
+/// command.
 const HOLD: Duration = Duration::from_millis(25);
 
 /// The channel that hears of a task.
@@ -39,7 +40,7 @@ pub(super) struct Address {
 /// How a task is to be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Command { detach: bool, awaited: bool },
+    Command { detach: bool },
     Copy,
     Call,
 }
@@ -98,13 +99,14 @@ impl Task {
     /// The task of a process that was launched for `job`.
     pub(super) fn new(job: &Job, launched: Launched, address: Option<Address>) -> Self {
         let kind = match job {
-            Job::Exec(exec) => Kind::Command { detach: exec.detach, awaited: exec.tty.is_some() || !exec.no_stdin },
+            Job::Exec(exec) => Kind::Command { detach: exec.detach },
             Job::CopyIn(_) | Job::CopyOut(_) => Kind::Copy,
             Job::Configure(..) | Job::PowerOff => Kind::Call,
         };
         let Launched { pid, pidfd, report, stdin, outputs, terminal } = launched;
         let stage = Stage::Starting(Vec::new());
-        let (report_ready, end_ready, exit, held) = (true, false, None, None);
+        let held = (!job.is_awaited()).then(|| Instant::now() + HOLD);
+        let (report_ready, end_ready, exit) = (held.is_none(), false, None);
         Self { address, kind, stage, pid, pidfd, report, stdin, outputs, terminal, report_ready, end_ready, exit, held }
     }
 
@@ -112,8 +114,15 @@ impl Task {
     pub(super) fn ready(&mut self, part: Part) {
         match part {
             Part::Stdin => self.stdin.ready(),
-            Part::Stdout => self.output(Stream::Stdout, Output::ready),
-            Part::Stderr => self.output(Stream::Stderr, Output::ready),
+            // Whoever says something has begun.
+            Part::Stdout => {
+                self.report_ready = true;
+                self.output(Stream::Stdout, Output::ready);
+            }
+            Part::Stderr => {
+                self.report_ready = true;
+                self.output(Stream::Stderr, Output::ready);
+            }
             Part::Start => self.report_ready = true,
             Part::End => (self.report_ready, self.end_ready) = (true, true),
         }
@@ -156,7 +165,7 @@ impl Task {
 
     /// Nobody wants it any more. A command that was to go on without its host does.
     pub(super) fn abandon(&mut self) {
-        if self.kind == Kind::Call || matches!(self.kind, Kind::Command { detach: true, .. }) {
+        if self.kind == Kind::Call || matches!(self.kind, Kind::Command { detach: true }) {
             self.address = None;
             return;
         }
@@ -207,7 +216,8 @@ impl Task {
 
     fn start(&mut self, advance: &mut Advance) {
         let Stage::Starting(said) = &mut self.stage else { return };
-        if !std::mem::take(&mut self.report_ready) {
+        let late = self.held.is_some_and(is_past);
+        if !std::mem::take(&mut self.report_ready) && !late {
             return;
         }
         let mut buffer = [0; 4096];
@@ -216,7 +226,10 @@ impl Task {
                 Ok(0) => break,
                 Ok(n) if said.len() + n <= LONGEST_REPORT => said.extend_from_slice(&buffer[..n]),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => {
+                    self.held = self.held.map(|_| Instant::now() + HOLD);
+                    return;
+                }
                 Ok(_) | Err(_) => break,
             }
         }
@@ -238,8 +251,8 @@ impl Task {
     fn began(&mut self, advance: &mut Advance) {
         self.stage = Stage::Running;
         match self.kind {
-            Kind::Command { awaited: false, detach: false } => self.held = Some(Instant::now() + HOLD),
-            Kind::Command { detach, .. } => {
+            Kind::Command { .. } if self.held.is_some() => {}
+            Kind::Command { detach } => {
                 advance.bodies.push(self.started());
                 if detach {
                     advance.bodies.push(Body::Exit(ExitStatus::Code(0)));

@@ -86,8 +86,17 @@ pub(super) async fn create(State(app): State<Arc<App>>, op: Op, Json(request): J
 
 /// What `POST /vms` does.
 pub(crate) async fn create_and_start(app: Arc<App>, request: CreateVm, cx: OpCx) -> Result<Outcome, Failure> {
-    let start = request.start;
-    let Made { mut vm, slot, lease } = verbs::create::create(&app, request, &cx).await?;
+    let (start, asked) = (request.start, request.name.clone());
+    let made = verbs::create::create(&app, request, &cx).await.map_err(Failure::from);
+    if let Err(failure) = &made
+        && code::of(failure) == ErrorCode::Cancelled
+    {
+        match asked {
+            Some(name) => tell_undone(&app, &name, &cx).await,
+            None => cx.note("cancelled: nothing is left of the VM".to_owned()),
+        }
+    }
+    let Made { mut vm, slot, lease } = made?;
     let (id, name) = (vm.id, vm.name.clone());
     if start {
         // The slot was never let go: nobody could delete it, or start it, in between.

@@ -62,7 +62,10 @@ where
             },
             |seen| relay.pass(&seen, cx),
         );
-        match cx.abandonable(run).await? {
+        let outcome = cx.abandonable(run).await.inspect_err(|_| {
+            cx.note(format!("cancelled: what there is of {subject} so far goes, unless others wait for it"));
+        });
+        match outcome? {
             Some(Some(outcome)) => Ok(outcome?),
             Some(None) | None => Err(PrepareError::Task { subject }),
         }

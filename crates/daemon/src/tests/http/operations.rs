@@ -95,6 +95,25 @@ async fn a_tied_vm_that_never_became_ready_is_kept_unless_nobody_wants_it() {
 }
 
 #[tokio::test]
+async fn who_cancels_a_create_is_told_what_is_left() {
+    let api = Api::new().await;
+    for (seed, asked, what) in [(4, Some("box"), "box"), (5, None, "the VM")] {
+        let (op, app) = (banger_model::OpId::from_entropy([seed; 16]), Arc::clone(&api.app));
+        api.bench.world.on_cancel(move || assert!(app.operations.cancel(op)));
+        let effect = Effect::Ensure(Resource::Layer);
+        api.bench.world.plant(Fault { effect, when: When::Before, how: How::Cancelled });
+        let op = op.to_string();
+        let headers = [("content-type", "application/json"), (OP_HEADER, op.as_str())];
+        let told = api.ask("POST /v1/vms", &headers, json!({ "name": asked }).to_string()).await.lines();
+        assert_eq!(told.last().unwrap()["error"]["code"], "cancelled", "{told:?}");
+        let note = json!({ "event": "note", "text": format!("cancelled: nothing is left of {what}") });
+        assert_eq!(told[told.len() - 2], note, "{told:?}");
+        assert_eq!(api.get("/v1/vms").await.json()["vms"], json!([]));
+        api.bench.assert_settled(&api.app).await;
+    }
+}
+
+#[tokio::test]
 async fn an_image_or_kernel_in_use_is_not_deleted() {
     let api = Api::new().await;
     arrange(&api.app, Target::Stopped).await;
