@@ -5,7 +5,7 @@
 
 use super::{
     LabError,
-    cache::{Cache, Key, link},
+    cache::{Cache, Key},
 };
 use crate::{
     BOUND, Call, Sandbox,
@@ -35,20 +35,22 @@ const FILES: [(&str, u32, &str); 4] = [
 ];
 
 /// Done in the tree before it is packed; `$1` is the tree.
-const FINISH: [&str; 4] = [
+const FINISH: [&str; 3] = [
     r#"chroot "$1" useradd --create-home --uid 1000 --shell /bin/bash tester"#,
     r#"chroot "$1" sh -c 'getent group kvm >/dev/null || groupadd --system kvm; usermod --append --groups kvm tester'"#,
-    r#"ln -sfn /etc/systemd/system/lab.target "$1/etc/systemd/system/default.target""#,
     r#"mkdir -p "$1/lab"; echo lab >"$1/etc/hostname""#,
 ];
+
+/// The host as an image of banger's: what guests in it boot that are to have systemd.
+pub const IMAGE: &str = "localhost/lab:1";
 
 /// What is booted.
 #[derive(Debug)]
 pub struct Host {
     /// An ext4 image of the root file system.
     pub root: PathBuf,
-    /// A store of banger's with the kernel in it, and nothing else.
-    pub store: PathBuf,
+    /// Stores of banger's: one with [`IMAGE`], which that file is of, and one with the kernel.
+    pub stores: [PathBuf; 2],
     /// The kernel as QEMU boots it.
     pub vmlinuz: PathBuf,
     /// An ext4 image of its modules, for `/lib/modules/RELEASE`.
@@ -61,20 +63,24 @@ impl Host {
     /// # Errors
     /// When a tool is missing or fails.
     pub fn make(cache: &Cache) -> Result<Self, LabError> {
-        let root = root(cache)?;
-        let store = kernel(cache)?;
-        let kernels = entries(&store.join("kernels"));
-        let [kernel] = &kernels[..] else {
-            return Err(LabError::Step {
-                action: "find the kernel".into(),
-                said: format!("the store has {kernels:?}"),
-            });
-        };
-        Ok(Self { root, vmlinuz: kernel.join("vmlinuz"), modules: kernel.join("modules.ext4"), store })
+        let stores = [root(cache)?, kernel(cache)?];
+        let (image, kernel) = (only(&stores[0].join("images"))?, only(&stores[1].join("kernels"))?);
+        let root = image.join("image.ext4");
+        Ok(Self { root, vmlinuz: kernel.join("vmlinuz"), modules: kernel.join("modules.ext4"), stores })
     }
 }
 
-/// The root file system.
+fn only(folder: &Path) -> Result<PathBuf, LabError> {
+    match &entries(folder)[..] {
+        [one] => Ok(one.clone()),
+        several => {
+            let action = format!("find what was made in {}", folder.display());
+            Err(LabError::Step { action, said: format!("it has {several:?}") })
+        }
+    }
+}
+
+/// A store with the root file system.
 fn root(cache: &Cache) -> Result<PathBuf, LabError> {
     let release = release()?;
     let sources = sources(&release)?;
@@ -91,15 +97,20 @@ fn root(cache: &Cache) -> Result<PathBuf, LabError> {
         bootstrap(&release, &sources, &tar)?;
         eprintln!("lab: writing the host's file system");
         let sandbox = Sandbox::empty();
-        let import = sandbox.banger("image import").arg(format!("rootfs:{}", tar.display())).words("localhost/lab:1");
+        let import = sandbox.banger("image import").arg(format!("rootfs:{}", tar.display())).arg(IMAGE);
         done("import the host's root file system", &import.within(BOUND * 3).run())?;
-        let images = entries(&sandbox.data().join("images"));
-        let image = images.first().map(|image| image.join("image.ext4")).unwrap_or_default();
-        link(&image, &folder.join("root.ext4")).map_err(LabError::io("keep", &image))?;
-        sandbox.finish();
+        keep_store(sandbox, folder)?;
         fs::remove_file(&tar).map_err(LabError::io("remove", &tar))
     })?;
-    Ok(folder.join("root.ext4"))
+    Ok(folder.join("store"))
+}
+
+fn keep_store(sandbox: Sandbox, folder: &Path) -> Result<(), LabError> {
+    sandbox.stop_daemon();
+    let data = sandbox.data();
+    fs::rename(&data, folder.join("store")).map_err(LabError::io("keep", &data))?;
+    sandbox.finish();
+    Ok(())
 }
 
 /// This host's own release: the programs under test are linked with its libraries.
@@ -168,11 +179,7 @@ fn kernel(cache: &Cache) -> Result<PathBuf, LabError> {
         eprintln!("lab: fetching the kernel");
         let sandbox = Sandbox::empty();
         done("fetch the kernel", &sandbox.banger("kernel pull debian").within(BOUND * 3).run())?;
-        sandbox.stop_daemon();
-        let (data, store) = (sandbox.data(), folder.join("store"));
-        fs::rename(&data, &store).map_err(LabError::io("keep", &data))?;
-        sandbox.finish();
-        Ok(())
+        keep_store(sandbox, folder)
     })?;
     Ok(folder.join("store"))
 }

@@ -41,7 +41,8 @@ pub fn make(cache: &Cache, host: &Host, program: Program) -> Result<PathBuf, Lab
         Program::Bench => place.program(program.name()),
     };
     programs.push((program.name().into(), run));
-    let mut key = Key::default().text(&host.store.display().to_string()).text(SIZE);
+    let mut key =
+        host.stores.iter().fold(Key::default().text(SIZE), |key, store| key.text(&store.display().to_string()));
     for (name, path) in &programs {
         key = key.text(name).file(path)?;
     }
@@ -65,7 +66,7 @@ pub fn make(cache: &Cache, host: &Host, program: Program) -> Result<PathBuf, Lab
             let path = tool(name)?;
             fs::copy(&path, tree.join("tools").join(name)).map_err(LabError::io("copy", &path))?;
         }
-        copy(&host.store, &tree.join("store/data"))?;
+        host.stores.iter().try_for_each(|store| copy(store, &tree.join("store/data")))?;
         file_system(&tree, &folder.join("payload.ext4"))?;
         fs::remove_dir_all(&tree).map_err(LabError::io("remove", &tree))
     })?;

@@ -1,6 +1,6 @@
 //! The image of the catalog: Debian with systemd, built from the packages that the host trusts.
 
-use banger_e2e::{BOUND, Sandbox, Vm, fixture::store, place::find, skip, wait_for};
+use banger_e2e::{BOUND, Sandbox, Vm, fixture::store, lab, place::find, skip, surroundings, wait_for};
 use std::time::{Duration, Instant};
 
 /// A sandbox with that image, whose machines it wants larger.
@@ -43,6 +43,30 @@ fn systemd_comes_up_and_all_that_a_development_machine_needs_is_there() {
     vm.exec("systemctl poweroff").run();
     vm.becomes("stopped");
     assert_eq!(vm.show()["last_end"]["reason"]["why"], "powered-off");
+    sandbox.assert_nothing_runs();
+}
+
+#[test]
+fn an_image_with_systemd_is_run_by_it_on_every_vmm() {
+    let (sandbox, image) = match surroundings::store() {
+        Some(_) => (Sandbox::new(), lab::host::IMAGE),
+        None => match sandbox() {
+            Some(sandbox) => (sandbox, "debian-bookworm"),
+            None => skip!("debian: systemd on every VMM", "no mmdebstrap"),
+        },
+    };
+    let vm = sandbox.vm_with("box", &format!("--memory 384M --net none --image {image}"));
+    wait_for("systemd to be PID 1", || (vm.exec("cat /proc/1/comm").run().ok() == "systemd").then_some(()));
+    // Commands run whether it is up or not.
+    assert_eq!(vm.exec("echo here").run().ok(), "here");
+    wait_for("systemd to have mounted and set up", || {
+        let basic = vm.exec("systemctl is-active basic.target").within(BOUND).run();
+        (basic.stdout.trim() == "active").then_some(())
+    });
+    sandbox.banger("vm stop box").within(BOUND).run().ok();
+    assert_eq!(vm.show()["last_end"]["reason"]["why"], "stopped");
+    let console = sandbox.banger("vm logs box").run();
+    assert!(!console.ok().contains("Kernel panic"), "{console}");
     sandbox.assert_nothing_runs();
 }
 

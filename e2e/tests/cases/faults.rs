@@ -10,13 +10,6 @@ use banger_e2e::{
 use rustix::process::Signal;
 use serde_json::json;
 
-/// A sandbox in which a machine has come up already: where KVM works that is known, and what fails now is not KVM's fault.
-fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
-    sandbox.banger("vm run --rm -- true").run().ok();
-    sandbox
-}
-
 /// Has its machine given up within seconds, for those that never come up.
 fn in_a_hurry(sandbox: &Sandbox) {
     let image = banger_e2e::fixture::image::busybox_reference();
@@ -41,7 +34,9 @@ fn assert_never_ready(vm: &Vm<'_>, sandbox: &Sandbox, run: &Output) {
 
 #[test]
 fn a_kernel_that_finds_no_disk_is_given_up_with_its_last_words() {
-    let sandbox = sandbox();
+    let sandbox = Sandbox::new();
+    // Where KVM works that is known by then, and what fails is not its fault.
+    sandbox.banger("vm run --rm -- true").run().ok();
     // Debian's, without its modules: neither disk nor port is seen by it.
     sandbox.banger("kernel import").arg(crate::kernels::bzimage(&sandbox)).arg("deaf").run().ok();
     let run = sandbox.banger("vm run --rm --name box --kernel deaf -- true").run();
@@ -52,7 +47,7 @@ fn a_kernel_that_finds_no_disk_is_given_up_with_its_last_words() {
 
 #[test]
 fn an_agent_that_never_answers_is_given_up() {
-    let mut sandbox = sandbox();
+    let mut sandbox = Sandbox::new();
     sandbox.stop_daemon();
     in_a_hurry(&sandbox);
     // As `/init`, busybox comes up and serves nobody.

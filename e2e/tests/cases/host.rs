@@ -136,7 +136,7 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
         skip!("full disk during run", "needs root to mount a small file system");
     }
     let sandbox = Sandbox::new();
-    let small = Small::mount(&sandbox.state(), "60m");
+    let small = Small::mount(&sandbox.state(), "24m");
     let run = sandbox.banger("vm run --name box -d").run();
     run.ok();
     assert!(run.stderr.contains("free for its disks"), "warned before it is full: {run}");
@@ -145,7 +145,7 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
     let doctor = sandbox.banger("doctor").run();
     assert!(doctor.stdout.contains("the disks of 2 VMs may still grow by"), "{doctor}");
 
-    let write = vm.sh("dd if=/dev/zero of=/root/big bs=1M count=100 conv=fsync").run();
+    let write = vm.sh("dd if=/dev/zero of=/root/big bs=1M count=40 conv=fsync").run();
     assert!(!write.status.success(), "{write}");
     vm.exec("true").run().ok();
     assert_eq!(
@@ -154,7 +154,7 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
         "it only has no room to write either"
     );
     sandbox.banger("vm delete --force box").run().ok();
-    other.sh("dd if=/dev/zero of=/root/big bs=1M count=20 conv=fsync").run().ok();
+    other.sh("dd if=/dev/zero of=/root/big bs=1M count=8 conv=fsync").run().ok();
     sandbox.banger("vm delete --force other").run().ok();
     sandbox.assert_no_vm_left();
     sandbox.stop_daemon();

@@ -1,7 +1,11 @@
 //! Which program runs a VM, and how it is found out.
 
-use banger_e2e::{Sandbox, place::Place, skip, surroundings};
-use std::path::Path;
+use banger_e2e::{Call, Sandbox, need::is_root, place::Place, skip, surroundings};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+};
 
 #[test]
 fn auto_says_in_one_line_what_it_took_and_why() {
@@ -32,9 +36,9 @@ fn what_was_found_out_about_kvm_is_remembered() {
     }
     let sandbox = Sandbox::new();
     // What the run that filled the store has found out.
-    std::fs::remove_dir_all(sandbox.state().join("proofs")).unwrap();
+    fs::remove_dir_all(sandbox.state().join("proofs")).unwrap();
     let tries = || {
-        let log = std::fs::read_to_string(sandbox.state().join("bangerd.log")).unwrap();
+        let log = fs::read_to_string(sandbox.state().join("bangerd.log")).unwrap();
         log.matches("\"tried KVM\"").count()
     };
     let run = format!("vm run --rm --vmm {} -- true", surroundings::vmm());
@@ -44,6 +48,67 @@ fn what_was_found_out_about_kvm_is_remembered() {
     let second = sandbox.banger(&run).run();
     second.ok();
     assert_eq!(tries(), 1, "the next daemon knows: {second}");
+}
+
+/// `/dev/kvm` is not as it was, until this ends.
+struct Spoilt;
+
+const KVM: &str = "/dev/kvm";
+const KVM_AWAY: &str = "/dev/kvm.away";
+
+impl Spoilt {
+    /// It is not there.
+    fn taken_away() -> Self {
+        fs::rename(KVM, KVM_AWAY).unwrap();
+        Self
+    }
+
+    /// Only root may open it.
+    fn closed() -> Self {
+        fs::set_permissions(KVM, fs::Permissions::from_mode(0o600)).unwrap();
+        Self
+    }
+}
+
+impl Drop for Spoilt {
+    fn drop(&mut self) {
+        let _ = fs::rename(KVM_AWAY, KVM);
+        let _ = fs::set_permissions(KVM, fs::Permissions::from_mode(0o660));
+    }
+}
+
+#[test]
+fn root_a_kvm_that_is_taken_away_or_closed_is_told_with_what_to_do() {
+    if !is_root() || !surroundings::is_firecracker() {
+        skip!("vmm: KVM is taken away", "needs a KVM that works, and root to take it away");
+    }
+    let sandbox = Sandbox::new();
+    let run = || sandbox.banger("vm run --rm -- true").run();
+    run().ok();
+    {
+        let _spoilt = Spoilt::taken_away();
+        // What was found out before does not count, and nothing else could run it here.
+        run().fails_with(&["there is no /dev/kvm: its module is loaded", "nor is there QEMU", "banger doctor"]);
+        sandbox.assert_nothing_runs();
+    }
+    run().ok();
+    sandbox.stop_daemon();
+    let _spoilt = Spoilt::closed();
+    let home = sandbox.scratch().join("tester");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(sandbox.scratch(), fs::Permissions::from_mode(0o755)).unwrap();
+    let tester = fs::read_to_string("/etc/passwd").unwrap();
+    let uid = tester.lines().find_map(|line| line.strip_prefix("tester:x:")?.split(':').next()?.parse().ok());
+    chown(&home, uid, uid).unwrap();
+    let as_tester = |words: &str| {
+        let call = Call::new("setpriv").words("--reuid=tester --regid=tester --init-groups env -i");
+        let call = call.arg(format!("HOME={}", home.display())).arg(format!("PATH={}", std::env::var("PATH").unwrap()));
+        call.arg(Place::get().program("banger")).words(words).within(banger_e2e::BOUND).run()
+    };
+    let doctor = as_tester("doctor");
+    as_tester("daemon stop -q");
+    assert!(doctor.stdout.contains("this user may not open /dev/kvm"), "{doctor}");
+    assert!(doctor.stdout.contains("sudo chmod 660 /dev/kvm"), "{doctor}");
 }
 
 #[test]
@@ -107,13 +172,13 @@ fn firecracker_has_no_network_and_says_so() {
 fn a_vmm_that_dies_at_once_is_told_with_its_words() {
     let sandbox = Sandbox::new();
     let fake = sandbox.scratch().join("qemu");
-    std::fs::write(
+    fs::write(
         &fake,
         "#!/bin/sh\ncase \"$*\" in *version*) exec qemu-system-x86_64 --version;; esac\necho cannot do that >&2\nexit 1\n",
     )
     .unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&fake, mode).unwrap();
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(&fake, mode).unwrap();
     let image = banger_e2e::fixture::image::busybox_reference();
     sandbox.configure(&format!("image = \"{image}\"\n[programs]\nqemu = \"{}\"\n", fake.display()));
     let run = sandbox.banger("vm run --rm --name box --vmm qemu -- true").run();

@@ -22,7 +22,7 @@ use tally::Tally;
 const KILLS: u64 = 55;
 const KILLS_IN_SOAK: u64 = 1000;
 /// The lab's processor is an emulated one.
-const KILLS_IN_LAB: u64 = 10;
+const KILLS_IN_LAB: u64 = 6;
 
 /// The number that all chance comes from: a new one each time, or that of `BANGER_SEED`.
 fn seed() -> u64 {
