@@ -7,10 +7,8 @@ use crate::{
 };
 use banger_e2e::{Sandbox, surroundings};
 
-/// Where processors are emulated twice, a run takes ten times as long, and says as much.
-fn runs() -> usize {
-    if surroundings::is_firecracker() { 3 } else { 7 }
-}
+/// Where processors are emulated twice, one boot takes up to twice as long as the next: a median needs several.
+const RUNS: usize = 7;
 
 /// Without a network, so that the VMM alone is compared; then, where there is one, as people run it.
 pub(crate) fn run(table: &mut Table) {
@@ -27,7 +25,7 @@ fn compare(table: &mut Table, sandbox: &Sandbox, net: &str, what: &str) {
     let daemon = sandbox.daemon_pid();
     let (mut run, mut hand) = (Vec::new(), Vec::new());
     // In turns, so that whatever else the host does falls on both.
-    for _ in 0..runs() {
+    for _ in 0..RUNS {
         run.push(once(Some(daemon), || sandbox.banger(&format!("vm run --rm --net {net} -- true")).succeeds()));
         hand.push(by_hand.boot());
     }

@@ -35,6 +35,7 @@ pub(crate) fn run(table: &mut Table) {
     }
     let (inside, ours) = (median(inside), median(ours));
     table.plain("a process start inside the guest", inside);
+    table.plain("banger --version: the client's own start", repeated(RUNS, || sandbox.banger("--version")));
     table.bounded("vm exec VM -- true (the guest's start + 5 ms)", ours, inside.wall + OVERHEAD);
     match Ssh::start() {
         Some(ssh) => {
