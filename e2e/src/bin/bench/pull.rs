@@ -14,7 +14,7 @@ use banger_e2e::{
 use std::{fs, path::Path, time::Duration};
 
 /// Deleting trees slows down every file that is made later on some file systems: each run has a fresh folder, and few.
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 const LONG: Duration = Duration::from_secs(600);
 
 /// One layer, then six; then memory.
