@@ -20,6 +20,23 @@ pub fn tail(path: &Path, lines: usize) -> io::Result<Vec<String>> {
     Ok(last_lines(&end_of(path)?, lines))
 }
 
+/// What Firecracker logs as a warning whenever a guest begins or ends.
+const NO_COMPLAINT: &str = "immediate_exit enabled";
+
+/// The same of a VMM's own log: the last lines that complain of something.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn complaints(path: &Path, lines: usize) -> io::Result<Vec<String>> {
+    Ok(last_complaints(&end_of(path)?, lines))
+}
+
+fn last_complaints(bytes: &[u8], count: usize) -> Vec<String> {
+    let mut lines = last_lines(bytes, usize::MAX);
+    lines.retain(|line| !line.contains(NO_COMPLAINT));
+    lines.split_off(lines.len().saturating_sub(count))
+}
+
 /// What a guest's console tells of how its boot ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -138,6 +155,15 @@ mod tests {
             assert_eq!(clean(line), expected);
         }
         assert_eq!(clean(&[b'x'; 5000]).len(), MAX_LINE);
+    }
+
+    #[test]
+    fn what_a_vmm_says_of_every_guest_is_no_complaint() {
+        let text =
+            b"no such disk\nReceived a VcpuEvent::Resume message with immediate_exit enabled. It was disabled\nworse\n\
+            Requested a vCPU run with immediate_exit enabled. The operation was skipped\n";
+        assert_eq!(last_complaints(text, 9), ["no such disk", "worse"]);
+        assert_eq!(last_complaints(text, 1), ["worse"]);
     }
 
     #[test]

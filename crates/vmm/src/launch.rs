@@ -183,5 +183,5 @@ fn died(config: &VmmConfig, exit: Exit) -> LaunchError {
 }
 
 fn last_words(config: &VmmConfig) -> Vec<String> {
-    console::tail(&config.vmm_log, LOG_LINES).unwrap_or_default()
+    console::complaints(&config.vmm_log, LOG_LINES).unwrap_or_default()
 }

@@ -168,11 +168,11 @@ fn explain(error: &LaunchError) -> String {
 
 /// Why a guest ended, as far as its console or its VMM tells.
 fn last_words(config: &VmmConfig) -> String {
-    let last = |path: &Path| console::tail(path, 1).ok().and_then(|mut lines| lines.pop());
+    let last = |lines: io::Result<Vec<String>>| lines.ok().and_then(|mut lines| lines.pop());
     match console::ending(&config.console_log) {
         Ok(Ending::Panicked(message)) => format!("its kernel panicked: {message}"),
-        _ => last(&config.vmm_log)
-            .or_else(|| last(&config.console_log))
+        _ => last(console::complaints(&config.vmm_log, 1))
+            .or_else(|| last(console::tail(&config.console_log, 1)))
             .unwrap_or_else(|| "it ended without a word".into()),
     }
 }

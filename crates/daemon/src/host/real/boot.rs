@@ -105,7 +105,7 @@ impl RealHost {
         match console::ending(&self.places.console(vm.id, vm.boots)) {
             Ok(Ending::Panicked(message)) => BootError::Panicked { message, console },
             _ => {
-                let log = console::tail(&self.places.file(vm.id, VmFile::VmmLog), LOG_LINES).unwrap_or_default();
+                let log = console::complaints(&self.places.file(vm.id, VmFile::VmmLog), LOG_LINES).unwrap_or_default();
                 BootError::VmmEnded { exit: exit.to_string(), console, log }
             }
         }
