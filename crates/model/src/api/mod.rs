@@ -9,7 +9,8 @@
 //! | `GET /vms`, `GET /vms/NAME` | | [`vm::VmList`], [`vm::VmView`] |
 //! | `POST /vms` | [`vm::CreateVm`] | events |
 //! | `POST /vms/NAME/start`, `…/stop`, `…/restart`, `…/kill` | | events |
-//! | `DELETE /vms/NAME?force=BOOL` | | events |
+//! | `DELETE /vms/NAME?force=BOOL&id=ID` | | events |
+//! | `GET /prune` | | [`vm::PruneList`] |
 //! | `POST /vms/NAME/exec` | [`exec::ExecRequest`] | `101` and frames, or [`exec::ExecEvent`] lines |
 //! | `GET /vms/NAME/files?path=P` | | a tar |
 //! | `PUT /vms/NAME/files?path=P` | a tar | `204` |
@@ -22,12 +23,14 @@
 //! | `DELETE /kernels/NAME` | | events |
 //! | `POST /kernels/pull`, `POST /kernels/import` | [`image::PullKernel`], [`image::ImportKernel`] | events |
 //! | `GET /operations`, `DELETE /operations/OP` | | [`op::OperationList`], `204` once it has been told to end |
+//! | `GET /operations/OP/log` | | [`op::OpLog`] |
 //!
 //! *Events* are [`op::OpEvent`]s, one JSON object a line (`application/x-ndjson`), the last one `done` or `failed`. Names and
 //! references in paths are percent-encoded. A connection carries one request. Every answer carries its operation's id in the
 //! header [`OP_HEADER`], those to what is no request included; a client may choose the id by sending that header, unless an
-//! operation of that id is open. The daemon's version is in [`VERSION_HEADER`]. An answer that is no success has an [`error::ErrorBody`]. Optional fields are
-//! left out when empty, ids of operations among them where a side has none; unknown ones are ignored.
+//! operation of that id is open. The daemon's version is in [`VERSION_HEADER`]. An answer that is no success has an
+//! [`error::ErrorBody`]. Optional fields are left out when empty, ids of operations among them where a side has none; unknown
+//! ones are ignored.
 
 pub mod daemon;
 pub mod doctor;
