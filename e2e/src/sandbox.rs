@@ -388,6 +388,13 @@ impl Vm<'_> {
         wait_for(&format!("{} to be {status}", self.name), || (self.status() == status).then_some(()));
     }
 
+    /// Tells what is under way on it to end.
+    pub fn cancel(&self) {
+        let shown = self.show();
+        let op = shown["operation"]["op"].as_str().unwrap_or_else(|| panic!("nothing is under way: {shown}"));
+        self.sandbox.api("DELETE", &format!("/operations/{op}"), None).run().ok();
+    }
+
     /// The process of its VMM.
     pub fn vmm_pid(&self) -> u32 {
         u32::try_from(self.show()["running"]["pid"].as_u64().unwrap()).unwrap()

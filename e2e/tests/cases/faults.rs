@@ -5,9 +5,8 @@ use banger_e2e::{
     fixture::image::{base, layer},
     fixture::layout,
     place::find,
-    processes, surroundings, wait_for,
+    surroundings, wait_for,
 };
-use rustix::process::Signal;
 use serde_json::json;
 
 /// Has its machine given up within seconds, for those that never come up.
@@ -70,8 +69,8 @@ fn an_agent_that_falls_silent_holds_up_nobody_for_ever() {
     assert_eq!(vm.status(), "running", "what the daemon knows it tells without asking the guest");
     let stop = sandbox.banger("vm stop box").start();
     vm.becomes("stopping");
-    processes::signal(stop.pid(), Signal::INT);
-    stop.wait();
+    vm.cancel();
+    stop.wait().ok();
     vm.becomes("stopped");
     assert_eq!(vm.show()["last_end"]["reason"]["why"], "killed");
     sandbox.assert_nothing_runs();

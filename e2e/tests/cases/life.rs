@@ -46,9 +46,11 @@ fn a_vmm_that_stands_still_is_ended_all_the_same() {
     processes::signal(pid, Signal::STOP);
     let stop = sandbox.banger("vm stop box").start();
     vm.becomes("stopping");
-    // Nobody answers, so it waits; who does not want to wait interrupts it, and it goes on as a kill.
+    // Nobody answers, so it waits. Who does not want to wait may leave, and it goes on; who cancels it has it go on as a kill.
     processes::signal(stop.pid(), Signal::INT);
-    stop.wait();
+    stop.wait().expect_status(130);
+    assert_eq!(vm.status(), "stopping");
+    vm.cancel();
     vm.becomes("stopped");
     assert_eq!(vm.show()["last_end"]["reason"]["why"], "killed");
     assert!(!processes::is_alive(pid));
