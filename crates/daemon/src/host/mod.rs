@@ -155,7 +155,7 @@ pub(crate) enum UsageError {
     #[error("its VMM is gone")]
     Gone,
     #[error(transparent)]
-    Stats(#[from] StatsError),
+    Stats(StatsError),
 }
 
 /// Effects on the host, and talking to guests.

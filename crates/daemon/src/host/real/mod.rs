@@ -253,14 +253,14 @@ impl Host for RealHost {
     fn usage(&self, id: VmId) -> BoxFuture<'_, Result<Usage, UsageError>> {
         Box::pin(async move {
             let vmm = self.vmm(id).ok_or(UsageError::Gone)?;
-            Ok(self.usage_of(&vmm, id).await?)
+            self.usage_of(&vmm, id).await.map_err(|error| stats::unless_gone(&vmm, error))
         })
     }
 
     fn processor_time(&self, id: VmId) -> BoxFuture<'_, Result<std::time::Duration, UsageError>> {
         Box::pin(async move {
             let vmm = self.vmm(id).ok_or(UsageError::Gone)?;
-            Ok(self.processor_time_of(&vmm).await?)
+            self.processor_time_of(&vmm).await.map_err(|error| stats::unless_gone(&vmm, error))
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a running VM uses.
 
 use super::{RealHost, machine::DISKS, places::Places};
-use crate::host::Usage;
+use crate::host::{Usage, UsageError};
 use banger_model::{
     ByteSize, VmId,
     api::stats::{DiskStats, GuestMemoryStats, StreamStats},
@@ -13,6 +13,11 @@ use std::{os::unix::fs::MetadataExt, time::Duration};
 
 /// Firecracker's counters are added up when they take more than this of the disk, in bytes, although nobody asks for them.
 const COUNTERS: u64 = 256 << 10;
+
+/// A VMM that has ended while it was asked is gone, and that is no defect of anybody's.
+pub(super) fn unless_gone(vmm: &Vmm, error: StatsError) -> UsageError {
+    if vmm.is_alive() { UsageError::Stats(error) } else { UsageError::Gone }
+}
 
 impl RealHost {
     /// Processor time now, and the rest.
