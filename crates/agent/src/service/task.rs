@@ -208,7 +208,8 @@ impl Task {
             advance.bodies.clear();
         }
         if advance.over {
-            self.stage = Stage::Over;
+            // Nothing is kept back any more: a moment that has passed would be waited for again and again.
+            (self.stage, self.held) = (Stage::Over, None);
         }
         advance.ended = self.exit.is_some() && matches!(self.stage, Stage::Over);
         advance
