@@ -136,7 +136,10 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
         skip!("full disk during run", "needs root to mount a small file system");
     }
     let sandbox = Sandbox::new();
-    let small = Small::mount(&sandbox.state(), "24m");
+    let small = Small::mount(&sandbox.state(), "28m");
+    sandbox.banger("vm list").run().ok();
+    let ballast = sandbox.state().join("ballast");
+    fs::write(&ballast, vec![1; 4 << 20]).unwrap();
     let run = sandbox.banger("vm run --name box -d").run();
     run.ok();
     assert!(run.stderr.contains("free for its disks"), "warned before it is full: {run}");
@@ -145,6 +148,8 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
     let doctor = sandbox.banger("doctor").run();
     assert!(doctor.stdout.contains("the disks of 2 VMs may still grow by"), "{doctor}");
 
+    // What its guest still holds back after the boot would find no room either, and its file system goes read-only then.
+    other.sh("sync").run().ok();
     let write = vm.sh("dd if=/dev/zero of=/root/big bs=1M count=40 conv=fsync").run();
     assert!(!write.status.success(), "{write}");
     vm.exec("true").run().ok();
@@ -153,6 +158,10 @@ fn root_a_disk_that_fills_up_under_a_running_vm_is_an_error_in_the_guest_only() 
         "here",
         "it only has no room to write either"
     );
+    fs::remove_file(ballast).unwrap();
+    sandbox.banger("vm restart box").run().ok();
+    vm.sh("rm /root/big; echo again >/root/note; sync").run().ok();
+    assert_eq!(vm.exec("cat /root/note").run().ok(), "again", "a restart mends it");
     sandbox.banger("vm delete --force box").run().ok();
     other.sh("dd if=/dev/zero of=/root/big bs=1M count=8 conv=fsync").run().ok();
     sandbox.banger("vm delete --force other").run().ok();
