@@ -46,6 +46,7 @@ run: build ## Boot a disposable Linux machine and run a command in it
 # first shows what passing tests print, because that is where those that skip say so.
 test: setup-test build ## Run every test that this machine can run, real boots included
 	@status=0; \
+	PATH="$$PATH:$(abspath $(TARGET))/tools/docker-registry/usr/bin" \
 	BANGER_TEST_FIRECRACKER=$(abspath $(TARGET))/tools/firecracker \
 	BANGER_TEST_FIRECRACKER_API=$(abspath $(TARGET))/tools/firecracker.yaml timeout -k 60 40m \
 		$(CARGO) test --workspace --exclude banger-e2e --no-fail-fast -- --test-threads=$(TEST_THREADS) --show-output || status=1; \
