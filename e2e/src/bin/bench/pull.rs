@@ -42,7 +42,7 @@ fn compare(table: &mut Table, host: &str, tag: &str, megabytes: usize) {
         tools.extend(with_tools(host, &name));
         msb.extend(with_msb(host, &name));
         let folder = Place::get().folder("bench-least");
-        least.push(once(None, || all_layers(host, &name, &folder)));
+        least.push(alone(None, || all_layers(host, &name, &folder)));
     }
     let (ours, what) = (median(ours), format!("image pull, {megabytes} MB in {tag}"));
     match tools.is_empty() {
@@ -59,13 +59,19 @@ fn compare(table: &mut Table, host: &str, tag: &str, megabytes: usize) {
     table.memory(&format!("{what}: peak memory of the daemon"), peak, 128);
 }
 
+/// [`once`], when what the one before wrote has reached the disk: it would be paid for by this one.
+fn alone<T>(daemon: Option<u32>, job: impl FnOnce() -> T) -> Cost {
+    rustix::fs::sync();
+    once(daemon, job)
+}
+
 /// What it takes, and the daemon's peak in KiB.
 fn banger(host: &str, name: &str) -> (Cost, u64) {
     let sandbox = Sandbox::empty();
     let daemon = sandbox.daemon_pid();
     forget_peak(daemon);
     let pull = || sandbox.banger("image pull").arg(format!("{host}/{name}:1")).within(LONG);
-    let cost = once(Some(daemon), || pull().succeeds());
+    let cost = alone(Some(daemon), || pull().succeeds());
     (cost, memory(daemon, "VmHWM:"))
 }
 
@@ -75,7 +81,7 @@ fn with_tools(host: &str, name: &str) -> Option<Cost> {
     let run = |call: Call| call.folder(&folder).within(LONG).succeeds();
     let rootless = if banger_e2e::need::is_root() { "" } else { "--rootless" };
     (find("skopeo").is_some() && find("umoci").is_some()).then(|| {
-        once(None, || {
+        alone(None, || {
             let from = format!("docker://{host}/{name}:1");
             run(Call::new("skopeo")
                 .words("--insecure-policy copy --src-tls-verify=false")
@@ -95,7 +101,7 @@ fn with_msb(host: &str, name: &str) -> Option<Cost> {
             Call::new(program).words("pull --quiet --insecure --materialize flat").arg(format!("{host}/{name}:1"));
         call.env("HOME", &home).env("MSB_HOME", home.join("msb")).within(LONG)
     };
-    Some(once(None, || call(&msb).succeeds()))
+    Some(alone(None, || call(&msb).succeeds()))
 }
 
 /// Memory must not grow with a file.
