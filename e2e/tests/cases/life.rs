@@ -171,20 +171,26 @@ fn a_prune_shows_asks_and_deletes_what_is_stopped() {
     let sandbox = Sandbox::new();
     sandbox.banger("vm prune").run().ok();
     let running = sandbox.vm_with("busy", "--net none");
-    for name in ["first", "second"] {
+    for name in ["deleted", "first", "second", "started"] {
         sandbox.banger("vm create --net none --name").arg(name).run().ok();
     }
-    sandbox.banger("vm prune").run().fails_with(&["these 2 VMs", "--force"]);
+    sandbox.banger("vm prune").run().fails_with(&["these 4 VMs", "--force"]);
     let mut refusal = Terminal::open(sandbox.banger("vm prune"));
-    refusal.shows("delete these 2 VMs");
+    refusal.shows("delete these 4 VMs");
     refusal.types("n\n");
     assert_eq!(refusal.ends().code(), Some(0), "{}", refusal.shown());
-    assert_eq!(sandbox.vm_names(), ["busy", "first", "second"], "nothing goes without a yes");
+    assert_eq!(sandbox.vm_names(), ["busy", "deleted", "first", "second", "started"], "nothing goes without a yes");
     let mut consent = Terminal::open(sandbox.banger("vm prune"));
-    consent.shows("delete these 2 VMs");
+    consent.shows("delete these 4 VMs");
+    sandbox.banger("vm delete deleted").run().ok();
+    let started = sandbox.existing("started");
+    started.does("start");
     consent.types("y\n");
     assert_eq!(consent.ends().code(), Some(0), "{}", consent.shown());
-    assert_eq!(sandbox.vm_names(), ["busy"], "a VM that runs is left alone");
+    consent.shows("deleted has been deleted in the meantime");
+    consent.shows("started is not stopped any more: left alone");
+    assert_eq!(sandbox.vm_names(), ["busy", "started"], "a VM that runs is left alone");
+    sandbox.banger("vm delete --force started").run().ok();
     running.does("stop");
     assert_eq!(sandbox.banger("vm prune --force").run().ok(), "busy");
     sandbox.assert_no_vm_left();

@@ -9,7 +9,7 @@ use crate::{
 };
 use banger_model::{
     VmName,
-    api::{error::ErrorCode, op::OpResult, vm::VmList},
+    api::{error::ErrorCode, vm::VmList},
 };
 use futures_util::future::join_all;
 use hyper::Method;
@@ -49,13 +49,14 @@ where
     Ok(status)
 }
 
-/// Runs one operation for each name and prints those whose operation succeeded. `better` may know more about a failure.
+/// Runs one operation for each name and prints those whose operation succeeded. `verdict` is what a failure comes to: an error,
+/// about which it may know more, or, where it is none for this verb, what to say in place of the name.
 pub(super) async fn operate<N>(
     cx: &Cx<'_>,
     names: &[N],
     operation: Operation<'_>,
     request: impl Fn(&N) -> (Method, Route),
-    better: impl AsyncFn(&N, CliError) -> CliError,
+    verdict: impl AsyncFn(&N, CliError) -> Result<String, CliError>,
 ) -> Result<u8, CliError>
 where
     N: Clone + Eq + Hash + Display,
@@ -70,18 +71,19 @@ where
             operation.follow_into(&mut events, (!alone).then_some(&label), &mut sink).await
         };
         let ended = match ended.await {
-            Err(error) => Err(better(name, error).await),
-            ended => ended,
+            Err(error) => verdict(name, error).await.map(Some),
+            Ok(_) => Ok(None),
         };
         Ok((lines, ended))
     };
-    let tell = |name: &N, (lines, ended): (Vec<String>, Result<Option<OpResult>, CliError>)| {
+    let tell = |name: &N, (lines, ended): (Vec<String>, Result<Option<String>, CliError>)| {
         for line in lines {
             cx.ui.print_line(&line)?;
         }
-        ended?;
-        if !cx.ui.json {
-            cx.ui.print_line(&clean::line(&name.to_string()))?;
+        match ended? {
+            Some(instead) => cx.ui.say(&instead),
+            None if cx.ui.json => {}
+            None => cx.ui.print_line(&clean::line(&name.to_string()))?,
         }
         Ok(())
     };

@@ -17,5 +17,5 @@ pub(crate) struct DeleteArgs {
 pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
     let images = args.images.into_iter().map(absolute_image).collect::<Result<Vec<_>, _>>()?;
     let request = |image: &ImageRef| (Method::DELETE, Route::new(["images", &image.to_string()]));
-    several::operate(cx, &images, cx.removing(), request, async |_, error| error).await
+    several::operate(cx, &images, cx.removing(), request, async |_, error| Err(error)).await
 }

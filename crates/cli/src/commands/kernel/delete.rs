@@ -16,5 +16,5 @@ pub(crate) struct DeleteArgs {
 
 pub(super) async fn run(cx: &Cx<'_>, args: DeleteArgs) -> Result<u8, CliError> {
     let request = |kernel: &KernelRef| (Method::DELETE, Route::new(["kernels", kernel.as_str()]));
-    several::operate(cx, &args.kernels, cx.removing(), request, async |_, error| error).await
+    several::operate(cx, &args.kernels, cx.removing(), request, async |_, error| Err(error)).await
 }

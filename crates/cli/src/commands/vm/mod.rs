@@ -90,12 +90,12 @@ async fn operate(
     request: impl Fn(&VmName) -> (Method, Route),
     fix: impl Fn(&VmName, ErrorCode) -> Option<String>,
 ) -> Result<u8, CliError> {
-    let better = async |vm: &VmName, error: CliError| {
+    let verdict = async |vm: &VmName, error: CliError| {
         let fix = error.code().and_then(|code| fix(vm, code));
         let error = if let Some(fix) = fix { error.or_fix(|| fix) } else { error };
-        several::known_better(&cx.client, vm, error).await
+        Err(several::known_better(&cx.client, vm, error).await)
     };
-    several::operate(cx, vms, operation, request, better).await
+    several::operate(cx, vms, operation, request, verdict).await
 }
 
 /// Runs a command in a VM that is there.

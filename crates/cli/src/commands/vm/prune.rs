@@ -1,6 +1,6 @@
 //! `vm prune`.
 
-use super::{Cx, operate};
+use super::{Cx, several};
 use crate::{
     client::Route,
     error::{CliError, UsageError},
@@ -12,7 +12,10 @@ use crate::{
 };
 use banger_model::{
     ByteSize, VmId, VmName,
-    api::vm::{PrunableVm, PruneList},
+    api::{
+        error::ErrorCode,
+        vm::{PrunableVm, PruneList},
+    },
 };
 use clap::Args;
 use hyper::Method;
@@ -24,7 +27,8 @@ use std::{collections::HashMap, io};
 
 /// Delete all VMs that are stopped
 ///
-/// Shows which they are and how much room they take, and asks first. One that is started in the meantime is left alone.
+/// Shows which they are and how much room they take, and asks first. One that is started or deleted in the meantime is left
+/// alone.
 /// With --json, the first line is what was shown, and what became of each follows.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
@@ -60,7 +64,16 @@ pub(super) async fn run(cx: &Cx<'_>, args: PruneArgs) -> Result<u8, CliError> {
         };
         (Method::DELETE, route)
     };
-    operate(cx, &names, cx.removing(), request, |_, _| None).await
+    several::operate(cx, &names, cx.removing(), request, async |vm, error| left_alone(vm, error)).await
+}
+
+/// What others did to a VM since the list was made is no failure of a prune.
+fn left_alone(vm: &VmName, error: CliError) -> Result<String, CliError> {
+    match error.code() {
+        Some(ErrorCode::VmNotFound) => Ok(format!("{vm} has been deleted in the meantime")),
+        Some(ErrorCode::VmStatus) => Ok(format!("{vm} is not stopped any more: left alone")),
+        _ => Err(error),
+    }
 }
 
 /// Asks on the terminal.
