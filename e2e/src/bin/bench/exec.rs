@@ -35,6 +35,12 @@ pub(crate) fn run(table: &mut Table) {
     }
     let (inside, ours) = (median(inside), median(ours));
     table.plain("a process start inside the guest", inside);
+    // On an emulated processor, this alone may be more than what all of it may cost.
+    match find("busybox") {
+        Some(busybox) => table
+            .plain("busybox true: the least that any client takes", repeated(RUNS, || Call::new(&busybox).arg("true"))),
+        None => table.missing("busybox true: the least that any client takes", "no busybox"),
+    }
     table.plain("banger --version: the client's own start", repeated(RUNS, || sandbox.banger("--version")));
     table.bounded("vm exec VM -- true (the guest's start + 5 ms)", ours, inside.wall + OVERHEAD);
     match Ssh::start() {
