@@ -199,9 +199,9 @@ fn arguments(host: &Host, payload: &Path, files: &Path, sockets: &Path, shell: b
     add(
         "-append",
         format!(
-            "console=ttyS0 tsc=reliable highres=off nohz=off root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 mitigations=off no_timer_check norandmaps nokaslr \
-             cryptomgr.notests random.trust_cpu=on loglevel=4 systemd.show_status=0 \
-             systemd.unit=lab.target{shell}"
+            "console=ttyS0 tsc=reliable highres=off nohz=off root=/dev/nvme0n1 rw rootfstype=ext4 panic=-1 \
+             mitigations=off no_timer_check norandmaps nokaslr cryptomgr.notests random.trust_cpu=on \
+             loglevel=4 systemd.show_status=0 systemd.unit=lab.target{shell}"
         ),
     );
     arguments

@@ -28,8 +28,7 @@ use std::{collections::HashMap, io};
 /// Delete all VMs that are stopped
 ///
 /// Shows which they are and how much room they take, and asks first. One that is started or deleted in the meantime is left
-/// alone.
-/// With --json, the first line is what was shown, and what became of each follows.
+/// alone. With --json, the first line is what was shown, and what became of each follows.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// Do not ask
