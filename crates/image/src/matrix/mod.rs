@@ -242,7 +242,7 @@ fn a_look_at_any_step_of_another_process_takes_nothing_of_it() {
     if process::serve() {
         return;
     }
-    let (mut steps, mut sweeps, mut prunes, mut taken) = (0, 0, 0, 0);
+    let (mut steps, mut sweeps, mut prunes, mut taken, mut locks) = (0, 0, 0, 0, 0);
     for course in acts::ALL.map(Course::of).into_iter().filter(|course| course.act.heeds_cancel()) {
         let bench = Bench::new(course.act);
         let mut led = process::Led::begin(course.act, &bench, LED);
@@ -250,7 +250,8 @@ fn a_look_at_any_step_of_another_process_takes_nothing_of_it() {
         while led.next().is_some() {
             steps += 1;
             // It stands still, so who has which lock does not change; we must not wait for one that it has.
-            let (store, locked) = (bench.store(), bench.locked());
+            let (store, locked) = (bench.store(), bench.locked(led.pid()));
+            locks += locked.len();
             if !locked.contains(&store.root().join("staging")) {
                 store.sweep_staging().unwrap();
                 let owned = locked.iter().filter(|path| path.starts_with(bench.path("store/staging")));
@@ -275,5 +276,5 @@ fn a_look_at_any_step_of_another_process_takes_nothing_of_it() {
     println!(
         "looks at another process: {steps} steps, {sweeps} sweeps, {prunes} prunes, which took {taken} times what had no name yet"
     );
-    assert!(taken > 0 && sweeps > 0);
+    assert!(taken > 0 && sweeps > 0 && locks > 0);
 }

@@ -59,6 +59,10 @@ impl Led {
         Self { child, stdin, lines: BufReader::new(stdout) }
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it is about to do; nothing when it is through.
     pub(super) fn next(&mut self) -> Option<String> {
         let mut line = String::new();
