@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const FRAMES_A_TURN: usize = 64;
 
 /// How long after a start the next process is forked in advance, if the command has not ended by then: it has work to do.
-const REST: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(250);
 /// How long after the death of one that was forked in advance: whatever killed it may kill the next.
 const PAUSE: Duration = Duration::from_secs(1);
 
