@@ -3,8 +3,9 @@
 //! Owns: finding them among the machine's block devices, and waiting for those that are still to come: every virtio block
 //! device that the machine has must have shown its disk, so that none is taken for absent that is merely late.
 
-use super::BootError;
+use super::{BootError, virtio};
 use crate::uevent::Uevents;
+use banger_model::wire::boot_module::VirtioType;
 use banger_model::wire::guest::label;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::pread;
@@ -18,7 +19,7 @@ const MAGIC: (usize, [u8; 2]) = (56, [0x53, 0xef]);
 /// In it: the label, padded with zeros.
 const LABEL: std::ops::Range<usize> = 120..136;
 /// The virtio device type of disks.
-const VIRTIO_BLOCK: &str = "0x0002";
+const VIRTIO_BLOCK: VirtioType = 2;
 
 /// The disks of a VM.
 #[derive(Debug)]
@@ -84,11 +85,7 @@ fn parse_label(superblock: &[u8; 256]) -> Option<String> {
 
 /// Whether every virtio block device of the machine has its disk.
 fn all_shown() -> bool {
-    let Ok(devices) = std::fs::read_dir("/sys/bus/virtio/devices") else { return true };
-    devices.flatten().all(|device| {
-        let kind = std::fs::read_to_string(device.path().join("device")).unwrap_or_default();
-        kind.trim_end() != VIRTIO_BLOCK || device.path().join("block").exists()
-    })
+    virtio::devices().all(|(device, kind)| kind != Some(VIRTIO_BLOCK) || device.join("block").exists())
 }
 
 #[cfg(test)]

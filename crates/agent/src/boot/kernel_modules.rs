@@ -1,13 +1,16 @@
 //! The modules in the initramfs.
 //!
-//! Owns: loading them in the order of `/modules/order`, and giving back the memory they take. A kernel that has everything
-//! built in comes without the list.
+//! Owns: loading them in the order of `/modules/order`, but for drivers of devices that the machine does not have, and giving
+//! back the memory they take. A kernel that has everything built in comes without the list.
 //!
 //! Distributions sign their modules. Checking that takes a translated processor 10 to 20 ms for each, and tells nothing here:
 //! modules and kernel come from the same host. So they are offered without their signatures first.
 
+use super::virtio;
+use banger_model::wire::boot_module::BootModule;
 use rustix::io::Errno;
 use rustix::system::init_module;
+use std::cell::LazyCell;
 use std::path::Path;
 
 const FOLDER: &str = "/modules";
@@ -17,11 +20,17 @@ const FOLDER: &str = "/modules";
 const MAGIC: &[u8] = b"~Module signature appended~\n";
 const DESCRIPTION: usize = 12;
 
-/// Loads all, past those that cannot be; what is missed shows where it is needed.
+/// Loads all that the machine has use for, past those that cannot be; what is missed shows where it is needed.
 pub(super) fn load_all() -> Vec<String> {
     let order = std::fs::read_to_string(Path::new(FOLDER).join("order")).unwrap_or_default();
     let mut warnings = Vec::new();
-    for name in order.lines().filter(|name| !name.is_empty()) {
+    // Looked at when the buses' own drivers, which come first, have found all that there is.
+    let machine = LazyCell::new(virtio::types);
+    for module in order.lines().filter_map(BootModule::parse) {
+        if !module.devices.is_empty() && !machine.is_empty() && !module.is_for(&machine) {
+            continue;
+        }
+        let name = &module.file;
         let path = Path::new(FOLDER).join(name);
         match std::fs::read(&path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)).and_then(load) {
             Ok(()) | Err(Errno::EXIST) => {}

@@ -1,8 +1,8 @@
 //! The first root file system of every guest: the agent, and the modules it loads to find the real one.
 //!
 //! Owns: what is in it, and keeping one per kernel and agent. Must not: know how kernels are made. Content: the agent as
-//! `/init`, `/dev/console`, and in `/modules` the modules as `NN-NAME.ko` with `/modules/order`, one file name a line, in
-//! the order in which they load. It is two archives, one behind the other, as the kernel allows: the agent's, and the
+//! `/init`, `/dev/console`, and in `/modules` the modules as `NN-NAME.ko` with `/modules/order`, a line for each
+//! ([`BootModule`]) in the order in which they load. It is two archives, one behind the other, as the kernel allows: the agent's, and the
 //! modules', which is made once with the kernel.
 
 mod cpio;
@@ -11,8 +11,10 @@ use crate::effect::{self, Output};
 use crate::kernel::file;
 use crate::store::{Store, StoreError, atomic};
 use banger_model::Digest;
+use banger_model::wire::boot_module::{BootModule, VirtioType};
 use cpio::Archive;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -21,20 +23,14 @@ use std::path::{Path, PathBuf};
 const FORMAT: u32 = 1;
 
 /// The modules that a guest needs before it has its root: the virtual machine's devices, and the overlay. What they depend
-/// on comes along; what the kernel has built in is left out.
-pub(crate) const BOOT_MODULES: [&str; 14] = [
-    "virtio",
-    "virtio_ring",
+/// on comes along; what the kernel has built in is left out; and which of them a guest loads is up to the devices it has.
+pub(crate) const BOOT_MODULES: [&str; 8] = [
     "virtio_mmio",
     "virtio_blk",
-    "failover",
-    "net_failover",
     "virtio_net",
     "virtio_console",
     "virtio_rng",
     "virtio_balloon",
-    "vsock",
-    "vmw_vsock_virtio_transport_common",
     "vmw_vsock_virtio_transport",
     "overlay",
 ];
@@ -177,13 +173,12 @@ impl<W: Write> ModuleArchive<W> {
         Ok(Self { archive, order: String::new(), count: 0 })
     }
 
-    /// The next module.
-    pub(crate) fn module(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        let file = format!("{:02}-{name}.ko", self.count);
+    /// The next module, and the devices that it is for.
+    pub(crate) fn module(&mut self, name: &str, devices: BTreeSet<VirtioType>, content: &[u8]) -> io::Result<()> {
+        let module = BootModule { file: format!("{:02}-{name}.ko", self.count), devices };
         self.count += 1;
-        self.archive.file(&format!("modules/{file}"), 0o644, content)?;
-        self.order.push_str(&file);
-        self.order.push('\n');
+        self.archive.file(&format!("modules/{}", module.file), 0o644, content)?;
+        self.order.push_str(&format!("{module}\n"));
         Ok(())
     }
 
@@ -218,8 +213,8 @@ mod tests {
         let digest = Digest::from_bytes([7; 32]);
         std::fs::create_dir(store.kernel(&digest)).unwrap();
         let mut modules = ModuleArchive::new(Vec::new()).unwrap();
-        modules.module("virtio", b"first").unwrap();
-        modules.module("overlay", b"second!").unwrap();
+        modules.module("virtio", BTreeSet::new(), b"first").unwrap();
+        modules.module("overlay", [2, 16].into(), b"second!").unwrap();
         std::fs::write(store.kernel(&digest).join(file::BOOT_MODULES), modules.finish().unwrap()).unwrap();
         (store, digest)
     }
@@ -254,7 +249,7 @@ mod tests {
         let get = |name: &str| entries.iter().find(|entry| entry.0 == name).unwrap_or_else(|| panic!("{name}"));
         assert_eq!((get("init").1, &get("init").2), (0o100_755, &program(elf::abi::PT_LOAD)));
         assert_eq!(get("dev/console").1, 0o020_600);
-        assert_eq!(get("modules/order").2, b"00-virtio.ko\n01-overlay.ko\n");
+        assert_eq!(get("modules/order").2, b"00-virtio.ko\n01-overlay.ko 2 16\n");
         assert_eq!(get("modules/01-overlay.ko").2, b"second!");
         let names: Vec<&str> = entries.iter().map(|entry| entry.0.as_str()).collect();
         assert!(

@@ -174,10 +174,10 @@ fn identity(core: &Core, spooled: &Spooled) -> Digest {
 fn boot_modules(spooled: &Spooled, path: &std::path::Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut archive = initramfs::ModuleArchive::new(BufWriter::new(Output::to(effect::create(path)?)))?;
-    for module in spooled.set.load_order(initramfs::BOOT_MODULES) {
+    for (module, devices) in spooled.set.load_order_by_device(initramfs::BOOT_MODULES) {
         let mut bytes = Vec::new();
         spooled.content(&module.path)?.read_to_end(&mut bytes)?;
-        archive.module(&module.name, &bytes)?;
+        archive.module(&module.name, devices, &bytes)?;
         names.push(module.name.clone());
     }
     let written = archive.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// The version of the layout. Part of every kernel's digest, so that a kernel of an older layout is made anew.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Files in a kernel's folder.
 pub(crate) mod file {

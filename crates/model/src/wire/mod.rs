@@ -4,6 +4,7 @@
 //! is end to end: whoever produces data may have at most a window's worth unacknowledged by whoever consumes it, so no
 //! party in between ever holds more than that.
 
+pub mod boot_module;
 pub mod frame;
 pub mod guest;
 pub mod hello;

@@ -3,7 +3,8 @@
 //! Owns: the set of a kernel's modules in the order of preference, and load orders. Must not: write formats.
 
 use super::ModuleInfo;
-use std::collections::{HashMap, HashSet};
+use banger_model::wire::boot_module::VirtioType;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// One module of the set.
 #[derive(Debug)]
@@ -54,6 +55,30 @@ impl ModuleSet {
         self.depth_first(roots).into_iter().map(|i| &self.modules[i]).collect()
     }
 
+    /// As [`Self::load_order`], each with the virtio devices for whose sake it is there; none for what is of use without.
+    pub(crate) fn load_order_by_device<'a>(
+        &self,
+        wanted: impl IntoIterator<Item = &'a str> + Clone,
+    ) -> Vec<(&Module, BTreeSet<VirtioType>)> {
+        let mut devices: HashMap<&str, BTreeSet<VirtioType>> = HashMap::new();
+        let mut always = HashSet::new();
+        for root in wanted.clone().into_iter().map(super::canonical) {
+            let order = self.load_order([root.as_str()]);
+            let types = order.last().map(|root| root.info.virtio_types()).unwrap_or_default();
+            for module in order {
+                devices.entry(&module.name).or_default().extend(&types);
+                if types.is_empty() {
+                    always.insert(&module.name);
+                }
+            }
+        }
+        let devices_of = |module: &Module| match always.contains(&module.name) {
+            true => BTreeSet::new(),
+            false => devices.get(module.name.as_str()).cloned().unwrap_or_default(),
+        };
+        self.load_order(wanted).into_iter().map(|module| (module, devices_of(module))).collect()
+    }
+
     /// What the module needs, directly or not, the nearest first and whatever has no needs last: the order in
     /// `modules.dep`, which `modprobe` loads from its end.
     pub(crate) fn needs(&self, module: &Module) -> Vec<&Module> {
@@ -88,5 +113,42 @@ impl ModuleSet {
             }
         }
         order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str, depends: &[&str], alias: &str) -> (String, ModuleInfo) {
+        let depends = depends.iter().map(|name| (*name).to_owned()).collect();
+        (path.to_owned(), ModuleInfo { depends, aliases: vec![alias.to_owned()], ..ModuleInfo::default() })
+    }
+
+    #[test]
+    fn what_a_module_needs_is_for_its_devices_unless_it_is_of_use_without() {
+        let set = ModuleSet::new(
+            vec![
+                module("virtio.ko", &[], ""),
+                module("virtio-mmio.ko", &["virtio"], "acpi*:LNRO0005:*"),
+                module("failover.ko", &[], ""),
+                module("virtio_net.ko", &["virtio", "failover"], "virtio:d00000001v*"),
+                module("vsock.ko", &[], "net-pf-40"),
+                module("transport.ko", &["vsock", "failover"], "virtio:d00000013v*"),
+            ],
+            "",
+        );
+        let order = set.load_order_by_device(["virtio_mmio", "virtio_net", "transport", "built_in"]);
+        let order: Vec<_> =
+            order.iter().map(|(module, devices)| (module.name.as_str(), devices.iter().copied().collect())).collect();
+        let expected: [(&str, Vec<VirtioType>); 6] = [
+            ("virtio", vec![]),
+            ("virtio_mmio", vec![]),
+            ("failover", vec![1, 19]),
+            ("virtio_net", vec![1]),
+            ("vsock", vec![19]),
+            ("transport", vec![19]),
+        ];
+        assert_eq!(order, expected);
     }
 }

@@ -3,8 +3,10 @@
 //! Owns: reading the `.modinfo` section and the exported symbols of one `.ko` file. Must not: follow dependencies. Any bytes
 //! are taken; what is no module is an error.
 
+use banger_model::wire::boot_module::VirtioType;
 use elf::ElfBytes;
 use elf::endian::LittleEndian;
+use std::collections::BTreeSet;
 
 /// A module's own words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +66,17 @@ impl ModuleInfo {
             info.exports = strings(section("__ksymtab_strings")?.unwrap_or_default()).map(str::to_owned).collect();
         }
         Ok(info)
+    }
+}
+
+impl ModuleInfo {
+    /// The virtio devices it is a driver of: aliases as `virtio:d00000002v*` (the kernel's `scripts/mod/file2alias.c`).
+    pub(crate) fn virtio_types(&self) -> BTreeSet<VirtioType> {
+        let device = |alias: &String| {
+            let (device, _vendor) = alias.strip_prefix("virtio:d")?.split_once('v')?;
+            VirtioType::from_str_radix(device, 16).ok()
+        };
+        self.aliases.iter().filter_map(device).collect()
     }
 }
 
