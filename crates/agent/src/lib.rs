@@ -20,6 +20,7 @@ mod processes;
 mod service;
 mod sys;
 mod uevent;
+mod virtio;
 
 use configure::Context;
 use service::Service;

@@ -3,20 +3,21 @@
 //! Owns: getting a byte stream to it through either VMM. What is said on it is the caller's matter, and so is greeting
 //! again until the agent answers: under QEMU the stream is there before the guest is.
 
+use crate::console::Changes;
 use crate::process::{Exit, Vmm};
 use banger_model::spec::VmmKind;
 use banger_model::wire::guest::AGENT_VSOCK_PORT;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// `OK ` and a port number, with room to spare.
 const MAX_ANSWER: usize = 32;
 /// The shortest and the longest pause before the agent is tried again. Each attempt costs the VMM and the guest, which has better
-/// things to do while it boots; so the pause is a twentieth of what has passed, and so is at most what is lost by it.
+/// things to do while it boots; so the pause is a tenth of what has passed, and so is at most what is lost by it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
 
 /// No stream to the agent.
@@ -62,16 +63,23 @@ impl Vmm {
         Ok(stream)
     }
 
-    /// As [`Vmm::connect_agent`], trying until the guest listens, the VMM ends, or `bound` has passed.
+    /// As [`Vmm::connect_agent`], trying until the guest listens, the VMM ends, or `bound` has passed. What the guest writes to
+    /// its `console`, if that is given, is a sign that it may: its agent says there when it does.
     ///
     /// # Errors
     /// The one that ended the trying.
-    pub async fn connect_agent_within(&self, bound: Duration) -> Result<UnixStream, AgentError> {
+    pub async fn connect_agent_within(
+        &self,
+        console: Option<&Path>,
+        bound: Duration,
+    ) -> Result<UnixStream, AgentError> {
         let start = Instant::now();
+        // Without, it takes a little longer.
+        let words = console.and_then(|console| Changes::of(console).ok());
         let tries = async {
             loop {
                 match self.connect_agent().await {
-                    Err(AgentError::NotListening) => sleep(pause(start.elapsed())).await,
+                    Err(AgentError::NotListening) => rest(pause(start.elapsed()), words.as_ref()).await,
                     result => return result,
                 }
             }
@@ -84,8 +92,18 @@ impl Vmm {
     }
 }
 
+/// Lets time pass until the guest says something, but always the shortest pause: it may say much.
+async fn rest(time: Duration, words: Option<&Changes>) {
+    sleep(PAUSES.0).await;
+    let rest = time.saturating_sub(PAUSES.0);
+    match words {
+        Some(words) => drop(timeout(rest, words.wait()).await),
+        None => sleep(rest).await,
+    }
+}
+
 fn pause(passed: Duration) -> Duration {
-    (passed / 20).clamp(PAUSES.0, PAUSES.1)
+    (passed / 10).clamp(PAUSES.0, PAUSES.1)
 }
 
 #[derive(Debug)]
@@ -143,14 +161,25 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_of_ten_seconds_is_asked_a_hundred_times_and_no_more() {
+    fn a_boot_of_ten_seconds_is_asked_less_than_a_hundred_times() {
         let mut passed = Duration::ZERO;
         let mut attempts = 0;
         while passed < Duration::from_secs(10) {
             passed += pause(passed);
             attempts += 1;
         }
-        assert!((80..150).contains(&attempts), "{attempts}");
+        assert!((50..100).contains(&attempts), "{attempts}");
+    }
+
+    #[tokio::test]
+    async fn a_word_of_the_guest_ends_a_rest() {
+        let console = tempfile::NamedTempFile::new().unwrap();
+        let words = Changes::of(console.path()).unwrap();
+        let long = Duration::from_secs(3600);
+        let say = async { std::fs::write(console.path(), "banger: ready\n").unwrap() };
+        timeout(Duration::from_secs(60), async { tokio::join!(rest(long, Some(&words)), say) }).await.unwrap();
+        // What was said before is not said again.
+        assert!(timeout(Duration::from_millis(50), rest(long, Some(&words))).await.is_err());
     }
 
     #[tokio::test]

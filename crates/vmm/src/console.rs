@@ -3,6 +3,10 @@
 //! The bytes come from the guest: they are hostile, may be endless and need not be text. Everything here reads the end of
 //! the file only and hands out nothing that a terminal would obey.
 
+mod changes;
+
+pub use changes::Changes;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;

@@ -85,7 +85,7 @@ async fn qemu_gives_a_stream_to_the_guest_again_and_again() {
     let vmm = launch(&place.qemu("port").await).await.unwrap();
     place.console_says(&vmm, "guest: up").await;
     for turn in ["one", "two"] {
-        let stream = BufReader::new(vmm.connect_agent_within(BOUND).await.unwrap());
+        let stream = BufReader::new(vmm.connect_agent_within(None, BOUND).await.unwrap());
         let echo = tokio::time::timeout(BOUND, echo(stream, turn)).await;
         assert!(echo.is_ok(), "no echo of {turn}:\n{}", place.console());
     }
@@ -195,7 +195,8 @@ async fn qemu_outlives_its_starter_and_another_process_takes_it_up() {
     assert_eq!(found, [VmmRecord { version: None, ..record.clone() }], "the same without the record");
 
     let vmm = Vmm::adopt(&record).unwrap().expect("it lives");
-    let echo = tokio::time::timeout(BOUND, echo(BufReader::new(vmm.connect_agent_within(BOUND).await.unwrap()), "you"));
+    let echo =
+        tokio::time::timeout(BOUND, echo(BufReader::new(vmm.connect_agent_within(None, BOUND).await.unwrap()), "you"));
     assert!(echo.await.is_ok(), "{}", place.console());
     assert_eq!(vmm.kill_and_wait(BOUND).await.unwrap(), Exit::Unknown, "only its parent could know");
     assert!(banger_vmm::scan(place.root()).unwrap().is_empty());

@@ -56,6 +56,22 @@ fn modprobe_finds_every_module_of_the_running_kernel() {
 }
 
 #[test]
+fn of_the_drivers_that_a_boot_may_need_those_are_loaded_whose_device_is_there() {
+    let types = vm().sh("cat /sys/bus/virtio/devices/*/device").run();
+    let loaded = vm().exec("cat /proc/modules").run();
+    for (kind, driver) in [
+        ("0x0001", "virtio_net"),
+        ("0x0002", "virtio_blk"),
+        ("0x0003", "virtio_console"),
+        ("0x0013", "vmw_vsock_virtio_transport"),
+    ] {
+        let there = types.ok().lines().any(|found| found == kind);
+        let is_loaded = loaded.ok().lines().any(|line| line.split(' ').next() == Some(driver));
+        assert_eq!(is_loaded, there, "{driver}: {types} {loaded}");
+    }
+}
+
+#[test]
 fn overlays_can_be_mounted_where_container_engines_keep_theirs() {
     for engine in ["docker", "containers"] {
         let script = format!(

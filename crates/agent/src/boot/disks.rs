@@ -3,8 +3,9 @@
 //! Owns: finding them among the machine's block devices, and waiting for those that are still to come: every virtio block
 //! device that the machine has must have shown its disk, so that none is taken for absent that is merely late.
 
-use super::{BootError, virtio};
+use super::BootError;
 use crate::uevent::Uevents;
+use crate::virtio;
 use banger_model::wire::boot_module::VirtioType;
 use banger_model::wire::guest::label;
 use rustix::fs::{Mode, OFlags, open};

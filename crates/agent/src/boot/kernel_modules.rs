@@ -6,7 +6,7 @@
 //! Distributions sign their modules. Checking that takes a translated processor 10 to 20 ms for each, and tells nothing here:
 //! modules and kernel come from the same host. So they are offered without their signatures first.
 
-use super::virtio;
+use crate::virtio;
 use banger_model::wire::boot_module::BootModule;
 use rustix::io::Errno;
 use rustix::system::init_module;

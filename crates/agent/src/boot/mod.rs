@@ -8,7 +8,6 @@ mod disks;
 mod kernel_modules;
 mod mounts;
 mod root;
-mod virtio;
 
 use crate::uevent::Uevents;
 use banger_model::wire::guest::DISKLESS;

@@ -4,8 +4,11 @@
 //! port. Must not: speak. A connection from anywhere but the host is refused: on a kernel with vsock loopback, anyone in the
 //! guest could otherwise become root by asking the agent.
 
+use crate::console;
 use crate::sys;
 use crate::uevent::Uevents;
+use crate::virtio;
+use banger_model::wire::boot_module::VirtioType;
 use banger_model::wire::guest::{AGENT_PORT_NAME, AGENT_VSOCK_PORT};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
@@ -14,6 +17,8 @@ use std::path::Path;
 
 /// The host's number in vsock addresses.
 const HOST_CID: u32 = 2;
+/// The virtio device type of vsock.
+const VIRTIO_SOCKET: VirtioType = 19;
 /// Where the kernel lists virtio-serial ports.
 const PORTS: &str = "/sys/class/virtio-ports";
 
@@ -32,7 +37,14 @@ impl Ports {
     pub(super) fn listen() -> Self {
         // Whichever is missing is not how this machine's host comes; a machine with neither is never configured, and its
         // host gives up on it.
-        let (uevents, listener) = (Uevents::listen().ok(), sys::listen_vsock(AGENT_VSOCK_PORT).ok());
+        let uevents = Uevents::listen().ok();
+        // Without the device nobody comes; and asking for such a socket would have the kernel run the image's modprobe, and us wait.
+        let listener = virtio::types().contains(&VIRTIO_SOCKET).then(|| sys::listen_vsock(AGENT_VSOCK_PORT));
+        let listener = listener.and_then(Result::ok);
+        if listener.is_some() {
+            // Nothing tells a host when it may connect; so it watches the console, and need not ask again and again.
+            console::say("ready");
+        }
         Self { uevents, listener, in_use: BTreeSet::new() }
     }
 

@@ -15,10 +15,10 @@ const CREATE_VM: libc::c_ulong = 0xae01;
 /// The only version there will ever be.
 const API_VERSION: libc::c_int = 12;
 
-/// Whether the device is there, may be opened, and makes a VM.
-pub(super) fn check() -> Result<(), Unusable> {
+/// The device, which is there and may be opened.
+pub(super) fn open() -> Result<File, Unusable> {
     let path = Path::new("/dev/kvm");
-    let device = OpenOptions::new().read(true).write(true).open(path).map_err(|error| match error.kind() {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unusable::NoDevice { because: Absent::look() },
         io::ErrorKind::PermissionDenied => {
             let group = group_that_may(path);
@@ -30,15 +30,19 @@ pub(super) fn check() -> Result<(), Unusable> {
             Unusable::NoDevice { because: Absent::look() }
         }
         _ => broken(&error),
-    })?;
-    makes_a_vm(&device).map_err(|error| broken(&error))
+    })
+}
+
+/// Whether the device makes a VM. To make one and take it away again may take the kernel longer than to start a program.
+pub(super) fn makes_a_vm(device: &File) -> Result<(), Unusable> {
+    make_a_vm(device).map_err(|error| broken(&error))
 }
 
 fn broken(error: &io::Error) -> Unusable {
     Unusable::Device { reason: error.to_string(), busy: error.raw_os_error() == Some(libc::EBUSY) }
 }
 
-fn makes_a_vm(device: &File) -> io::Result<()> {
+fn make_a_vm(device: &File) -> io::Result<()> {
     // SAFETY: the request takes no argument and returns a number.
     let version = unsafe { libc::ioctl(device.as_raw_fd(), GET_API_VERSION, 0) };
     if version != API_VERSION {

@@ -2,7 +2,7 @@
 //!
 //! A `/dev/kvm` that opens promises little: there are hosts where it makes VMs whose guests hang. So a throwaway guest is
 //! booted, and KVM works if the agent in it answers. That is remembered for this boot of the host, for the same program
-//! and the same kernel; what only takes a system call to find out is found out anew each time.
+//! and the same kernel; whether the device is there and may be opened is found out anew each time.
 //!
 //! A guest that does not come up may be its kernel's fault. Where the guest of another kernel has come up before, that one is
 //! tried as well, and decides: KVM works, and the start goes on and tells what is wrong with the kernel.
@@ -142,12 +142,19 @@ pub async fn prove(candidates: &[(Engine, Binary)], setup: &ProofSetup) -> Proof
         return Proofs::default();
     }
     let _turn = ONE_AT_A_TIME.lock().await;
-    if let Err(unusable) = device::check() {
-        return candidates.iter().map(|(engine, _)| (*engine, Verdict::Unusable(unusable.clone()))).collect();
-    }
+    let all_are = |unusable: Unusable| {
+        candidates.iter().map(|(engine, _)| (*engine, Verdict::Unusable(unusable.clone()))).collect()
+    };
+    let device = match device::open() {
+        Ok(device) => device,
+        Err(unusable) => return all_are(unusable),
+    };
     let memories = candidates.iter().map(|(engine, binary)| Memory::of(*engine, binary, setup)).collect::<Vec<_>>();
     let known = memories.iter().map(|memory| memory.recall()).collect::<Vec<_>>();
     if known.iter().any(Option::is_none) {
+        if let Err(unusable) = device::makes_a_vm(&device) {
+            return all_are(unusable);
+        }
         trial::sweep(setup).await;
     }
     let trials = candidates.iter().zip(memories).zip(known).map(|(((engine, binary), memory), known)| {
@@ -199,7 +206,7 @@ pub fn doubt(kind: VmmKind, memory_dir: &Path) {
 /// # Errors
 /// What stands in the way.
 pub fn look() -> Result<(), Unusable> {
-    device::check()
+    device::open().and_then(|device| device::makes_a_vm(&device))
 }
 
 /// Ends trials that a killed daemon has left.

@@ -113,7 +113,7 @@ async fn greet(vmm: &Vmm) -> Option<Exit> {
 
 async fn answered(vmm: &Vmm) {
     loop {
-        if let Ok(stream) = vmm.connect_agent_within(BOUND).await
+        if let Ok(stream) = vmm.connect_agent_within(None, BOUND).await
             && talk(stream).await.is_ok()
         {
             return;

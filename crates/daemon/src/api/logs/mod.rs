@@ -2,8 +2,6 @@
 //! Whoever shows them on a terminal must clean them first; nothing does so here, because a program that reads them wants all
 //! of them.
 
-mod changes;
-
 use super::{
     error::Failure,
     extract::{Path, Query},
@@ -17,9 +15,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use banger_model::{VmId, api::error::ErrorBody};
-use banger_vmm::trim::Reader;
+use banger_vmm::{console::Changes, trim::Reader};
 use bytes::Bytes;
-use changes::Changes;
 use futures_util::stream;
 use serde::Deserialize;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};

@@ -41,7 +41,8 @@ impl RealHost {
     }
 
     async fn greet(&self, vm: &VmRow, vmm: &Vmm, bound: Duration) -> Result<GuestFacts, BootError> {
-        let session = match self.sessions.open_within(vm.id, vmm, bound).await {
+        let console = self.places.console(vm.id, vm.boots);
+        let session = match self.sessions.open_within(vm.id, vmm, Some(&console), bound).await {
             Ok(session) => session,
             // The VMM has ended: whoever watches for that says more.
             Err(SessionError::Ended) => return std::future::pending().await,

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use std::{
     collections::HashMap,
     io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,11 +30,17 @@ pub(super) struct Sessions(Mutex<HashMap<VmId, Place>>);
 impl Sessions {
     /// The session with a VM's agent; those who want it at the same time share it.
     pub(super) async fn get(&self, id: VmId, vmm: &Vmm) -> Result<Session, SessionError> {
-        self.open_within(id, vmm, REOPEN_BOUND).await
+        self.open_within(id, vmm, None, REOPEN_BOUND).await
     }
 
-    /// As [`Sessions::get`], for an agent that may take long to come up.
-    pub(super) async fn open_within(&self, id: VmId, vmm: &Vmm, bound: Duration) -> Result<Session, SessionError> {
+    /// As [`Sessions::get`], for an agent that may take long to come up, and says on the console when it has.
+    pub(super) async fn open_within(
+        &self,
+        id: VmId,
+        vmm: &Vmm,
+        console: Option<&Path>,
+        bound: Duration,
+    ) -> Result<Session, SessionError> {
         let deadline = Instant::now() + bound;
         let place = Arc::clone(self.places().entry(id).or_default());
         let silent = |_| SessionError::Silent(bound);
@@ -42,7 +49,7 @@ impl Sessions {
             return Ok(session.clone());
         }
         *held = None;
-        let session = timeout_at(deadline, open(vmm, bound)).await.map_err(silent)??;
+        let session = timeout_at(deadline, open(vmm, console, bound)).await.map_err(silent)??;
         *held = Some(session.clone());
         Ok(session)
     }
@@ -59,10 +66,10 @@ impl Sessions {
 
 /// Connects and greets until the agent answers. A greeting may be lost in a guest that is just coming up, and a stream may
 /// end with the agent of the initramfs; neither says anything about the next attempt.
-async fn open(vmm: &Vmm, bound: Duration) -> Result<Session, SessionError> {
+async fn open(vmm: &Vmm, console: Option<&Path>, bound: Duration) -> Result<Session, SessionError> {
     let mut patience = FIRST_ATTEMPT;
     loop {
-        let stream = vmm.connect_agent_within(bound).await.map_err(|error| match error {
+        let stream = vmm.connect_agent_within(console, bound).await.map_err(|error| match error {
             AgentError::VmmGone(_) => SessionError::Ended,
             AgentError::Late(bound) => SessionError::Silent(bound),
             error => SessionError::Io(io::Error::other(error)),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 const DEVICES: &str = "/sys/bus/virtio/devices";
 
 /// Each with its folder and type; none when the kernel has no such bus, or not yet.
-pub(super) fn devices() -> impl Iterator<Item = (PathBuf, Option<VirtioType>)> {
+pub(crate) fn devices() -> impl Iterator<Item = (PathBuf, Option<VirtioType>)> {
     let entries = std::fs::read_dir(DEVICES).into_iter().flatten().flatten();
     entries.map(|entry| {
         let kind = std::fs::read_to_string(entry.path().join("device")).unwrap_or_default();
@@ -16,7 +16,7 @@ pub(super) fn devices() -> impl Iterator<Item = (PathBuf, Option<VirtioType>)> {
 }
 
 /// Which types there are.
-pub(super) fn types() -> BTreeSet<VirtioType> {
+pub(crate) fn types() -> BTreeSet<VirtioType> {
     devices().filter_map(|(_, kind)| kind).collect()
 }
 

@@ -7,11 +7,18 @@ use std::{io, os::fd::OwnedFd, path::Path};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// Tells when a file has been written to.
-pub(super) struct Changes(AsyncFd<OwnedFd>);
+#[derive(Debug)]
+pub struct Changes(AsyncFd<OwnedFd>);
 
 impl Changes {
     /// Of the file at `path`, from now on.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such file, or the user watches as many as the host allows.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn of(path: &Path) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         inotify::add_watch(&inotify, path, WatchFlags::MODIFY)?;
         // SAFETY: an `OwnedFd` owns one open descriptor, the same one all its life, until it is dropped.
@@ -19,7 +26,10 @@ impl Changes {
     }
 
     /// Resolves when something has been written since the last time.
-    pub(super) async fn wait(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As read(2) on an inotify descriptor.
+    pub async fn wait(&self) -> io::Result<()> {
         let mut events = [0; 4096];
         let read = |inotify: &OwnedFd| Ok(rustix::io::read(inotify, &mut events).map(drop)?);
         self.0.async_io(Interest::READABLE, read).await
