@@ -7,11 +7,12 @@ use crate::config::{CONTROL_SOCKET, Engine};
 use crate::qemu::NAME_PREFIX;
 use crate::record::{CompanionRecord, Identity, Stat, VmmRecord, boot_id};
 use banger_model::VmId;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat};
 use rustix::process::{Pid, geteuid};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Every VMM process of our user whose sockets lie below `runtime_root`. Processes that end meanwhile are left out.
@@ -49,34 +50,51 @@ pub fn find(vm: VmId, runtime_root: &Path) -> io::Result<Vec<VmmRecord>> {
     Ok(scan(runtime_root)?.into_iter().filter(|record| record.vm == vm).collect())
 }
 
-/// What `recognised` makes of the processes of our user, each with its arguments as `/proc/PID/cmdline` has them.
+/// What `recognised` makes of the processes of our user, each with its arguments as `/proc/PID/cmdline` has them. Of most processes
+/// nothing else is read: a host has hundreds, and whoever ends a VM looks at all of them.
 fn every_process<T>(recognised: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<(Identity, T)>> {
     let boot_id = boot_id()?;
     let us = geteuid().as_raw();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
+    let proc = openat(CWD, "/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let (mut found, mut before) = (Vec::new(), Vec::new());
+    for entry in Dir::read_from(&proc)? {
         let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+        let Some(pid) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+        else {
             continue;
         };
-        if entry.metadata().is_ok_and(|meta| meta.uid() == us) {
-            found.extend(examine(pid, &boot_id, &recognised));
+        if read_arguments(&proc, pid, &mut before).is_err() {
+            continue;
+        }
+        let Some(known) = recognised(&before) else { continue };
+        let Some(stat) = Stat::of(pid).ok().filter(|stat| !stat.ended) else { continue };
+        let number = pid.as_raw_nonzero();
+        // Of the folder, since a process that allows no look into it leaves the files in there to root.
+        let is_ours = statat(&proc, number.to_string(), AtFlags::empty()).is_ok_and(|folder| folder.st_uid == us);
+        // The same process still, or the number is another's by now.
+        let mut after = Vec::with_capacity(before.len());
+        if is_ours && read_arguments(&proc, pid, &mut after).is_ok() && after == before {
+            let identity = Identity { boot_id: boot_id.clone(), pid: number.get(), start_time: stat.start_time };
+            found.push((identity, known));
         }
     }
     Ok(found)
 }
 
-/// The arguments first: of most processes nothing else need be read.
-fn examine<T>(pid: Pid, boot_id: &str, recognised: impl Fn(&[u8]) -> Option<T>) -> Option<(Identity, T)> {
-    let pid_number = pid.as_raw_nonzero();
-    let arguments = || std::fs::read(format!("/proc/{pid_number}/cmdline")).ok();
-    let before = arguments()?;
-    let known = recognised(&before)?;
-    let stat = Stat::of(pid).ok().filter(|stat| !stat.ended)?;
-    // The same process still, or the number is another's by now.
-    let same = arguments()? == before;
-    let identity = Identity { boot_id: boot_id.to_owned(), pid: pid_number.get(), start_time: stat.start_time };
-    same.then_some((identity, known))
+/// Reads the arguments of a process into `arguments`, in place of what was there.
+fn read_arguments(proc: &OwnedFd, pid: Pid, arguments: &mut Vec<u8>) -> io::Result<()> {
+    let path = format!("{}/cmdline", pid.as_raw_nonzero());
+    let file = openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    arguments.clear();
+    loop {
+        let mut part = [0; 4096];
+        let length = rustix::io::read(&file, &mut part)?;
+        arguments.extend_from_slice(&part[..length]);
+        // Less is all that there is.
+        if length < part.len() {
+            return Ok(());
+        }
+    }
 }
 
 /// What a command line of ours tells.
