@@ -24,12 +24,11 @@ const DESCRIPTION: usize = 12;
 pub(super) fn load_all() -> Vec<String> {
     let order = std::fs::read_to_string(Path::new(FOLDER).join("order")).unwrap_or_default();
     let mut warnings = Vec::new();
-    // Looked at when the buses' own drivers, which come first, have found all that there is.
+    // Looked at when the buses' own drivers, which come first, have found all that there is. A machine that shows nothing is
+    // one that cannot be asked.
     let machine = LazyCell::new(virtio::types);
-    for module in order.lines().filter_map(BootModule::parse) {
-        if !module.devices.is_empty() && !machine.is_empty() && !module.is_for(&machine) {
-            continue;
-        }
+    let is_of_use = |module: &BootModule| module.devices.is_empty() || machine.is_empty() || module.is_for(&machine);
+    for module in order.lines().filter_map(BootModule::parse).filter(is_of_use) {
         let name = &module.file;
         let path = Path::new(FOLDER).join(name);
         match std::fs::read(&path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)).and_then(load) {
