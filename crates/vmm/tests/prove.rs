@@ -86,7 +86,9 @@ fn as_root_a_user_outside_of_the_group_is_told_apart_from_one_inside() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // Written by another process: one that is forked here meanwhile would hold the file open, and then it cannot be run.
+    let this = std::env::current_exe().unwrap();
+    assert!(std::process::Command::new("cp").args([&this, &program]).status().unwrap().success());
     let look = |groups: &str| {
         let output = std::process::Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", groups])

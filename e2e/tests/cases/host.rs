@@ -294,8 +294,9 @@ fn root_an_ordinary_user_runs_the_whole_main_job() {
     let programs = user.home.join("programs");
     fs::create_dir(&programs).unwrap();
     fs::set_permissions(&programs, fs::Permissions::from_mode(0o755)).unwrap();
+    // By another process: one that is forked here meanwhile would hold a copy open, and then it cannot be run.
     for name in ["banger", "bangerd", "banger-usernet", "banger-agent"] {
-        fs::copy(Place::get().program(name), programs.join(name)).unwrap();
+        Call::new("cp").arg(Place::get().program(name)).arg(&programs).run().ok();
     }
     fs::copy(image::busybox(), programs.join("busybox.tar")).unwrap();
     let banger = programs.join("banger").display().to_string();
