@@ -4,11 +4,17 @@ use super::{Prepare, PrepareError, Users, blocking};
 use crate::{db::DbError, op::OpCx};
 use banger_image::{
     cancel::Cancel,
-    image::{self, Image, ImageError, ImageFiles, Manifest, PullOptions},
+    image::{self, Image, ImageError, PullOptions},
     progress::Progress,
 };
-use banger_model::{Digest, ImageRef, api::op::Stage};
+use banger_model::{
+    Digest, ImageRef,
+    api::{image::ImageConfig, op::Stage},
+};
 use std::sync::Arc;
+
+/// Of so many images the configuration is remembered.
+pub(super) const CONFIGS: usize = 64;
 
 /// A job on one image name; equal ones are one run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,10 +58,21 @@ impl Prepare {
         Ok(blocking("the store", move || image::list(&store)).await??)
     }
 
-    /// The image that a VM was made from, whatever its name now.
-    pub(crate) async fn image_files(&self, digest: &Digest) -> Result<(Manifest, ImageFiles), PrepareError> {
+    /// The configuration of the image that a VM was made from, whatever its name now. Every command in a guest asks for it, and
+    /// what a digest names never changes: so it is read once.
+    pub(crate) async fn image_config(&self, digest: &Digest) -> Result<Arc<ImageConfig>, PrepareError> {
+        if let Some(config) = self.configs.lock().get(digest) {
+            return Ok(Arc::clone(config));
+        }
         let (store, digest) = (self.store.clone(), *digest);
-        Ok(blocking("the store", move || image::files(&store, &digest)).await??)
+        let (manifest, _) = blocking("the store", move || image::files(&store, &digest)).await??;
+        let config = Arc::new(manifest.config);
+        let mut configs = self.configs.lock();
+        if configs.len() == CONFIGS {
+            configs.clear();
+        }
+        configs.insert(digest, Arc::clone(&config));
+        Ok(config)
     }
 
     /// Fetches or builds an image; with `force`, also when the name is here already.

@@ -20,7 +20,7 @@ use crate::{
     config::{ConfigError, ConfigFile},
     db::DbError,
     op::{Cancelled, OpCx},
-    task,
+    task::{self, Mutex},
 };
 use banger_image::{
     image::{Image, ImageError},
@@ -29,8 +29,12 @@ use banger_image::{
     source::SourceError,
     store::Store,
 };
-use banger_model::{Digest, ImageRef, KernelRef, VmName};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use banger_model::{Digest, ImageRef, KernelRef, VmName, api::image::ImageConfig};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 /// Something shared is not to be had.
@@ -89,6 +93,8 @@ pub(crate) struct Prepare {
     config: ConfigFile,
     images: Shelf<ImageJob, ImageRef, Image, ImageError>,
     kernels: Shelf<KernelJob, KernelRef, Kernel, KernelError>,
+    /// Of images that commands were run in, at most [`images::CONFIGS`].
+    configs: Mutex<HashMap<Digest, Arc<ImageConfig>>>,
     /// Held for reading from when a create has made sure of what it needs until that is on record; for writing while
     /// something is taken away.
     keep: Arc<RwLock<()>>,
@@ -111,6 +117,7 @@ impl Prepare {
             config,
             images: Shelf::default(),
             kernels: Shelf::default(),
+            configs: Mutex::default(),
             keep: Arc::default(),
         }
     }

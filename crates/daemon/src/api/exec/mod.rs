@@ -50,9 +50,9 @@ pub(super) async fn exec(
     let stdin = lines::decode(&std::mem::take(&mut request.stdin))?;
     request.no_stdin |= upgrade.is_none() && stdin.is_empty();
     let running = Running::find(&app, &name).await?;
-    let (image, _) = app.prepare.image_files(&running.vm.spec.image_digest).await?;
+    let image = app.prepare.image_config(&running.vm.spec.image_digest).await?;
     let (channel, reply) =
-        running.request("run the command", guest::Request::Exec(command::command(&image.config, request)?)).await?;
+        running.request("run the command", guest::Request::Exec(command::command(&image, request)?)).await?;
     let Some(upgrade) = upgrade else { return Ok(lines::answer(running, channel, reply, stdin, op)) };
     relay::begin(running, channel, reply, upgrade);
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, EXEC_PROTOCOL)];
