@@ -113,7 +113,7 @@ impl Bench {
     /// The folders that a process has locked. Asks the kernel about its open files: whoever tries a lock has it for a moment,
     /// and the list of all locks, `/proc/locks`, lacks some of them when others are released while it is read.
     pub(super) fn locked(&self, pid: u32) -> Vec<PathBuf> {
-        let infos: String = read_all(&format!("/proc/{pid}/fdinfo"), "").collect();
+        let infos: String = read_all(inside(&format!("/proc/{pid}/fdinfo"))).collect();
         let locks = infos.lines().filter(|line| line.starts_with("lock:") && line.contains(" FLOCK "));
         let inodes: BTreeSet<u64> =
             locks.filter_map(|line| line.split_whitespace().nth(6)?.rsplit(':').next()?.parse().ok()).collect();
@@ -157,17 +157,19 @@ pub(super) fn wanted() -> Cancel {
 
 /// The processes that the threads of one have begun.
 fn children(pid: u32) -> Vec<u32> {
-    let lists: Vec<_> = read_all(&format!("/proc/{pid}/task"), "children").collect();
+    let threads = inside(&format!("/proc/{pid}/task"));
+    let lists: Vec<_> = read_all(threads.map(|thread| thread.join("children"))).collect();
     lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// What the entries of a folder in `/proc` say, or a file in each. They come and go while one looks.
-fn read_all(folder: &str, file: &'static str) -> impl Iterator<Item = String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(move |entry| {
-        let path = entry.path();
-        fs::read_to_string(if file.is_empty() { path } else { path.join(file) }).ok()
-    })
+/// What is in a folder of `/proc`, where things come and go while one looks.
+fn inside(folder: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// The content of those files that are still there.
+fn read_all(files: impl Iterator<Item = PathBuf>) -> impl Iterator<Item = String> {
+    files.filter_map(|file| fs::read_to_string(file).ok())
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -67,9 +67,7 @@ impl ModuleInfo {
         }
         Ok(info)
     }
-}
 
-impl ModuleInfo {
     /// The virtio devices it is a driver of: aliases as `virtio:d00000002v*` (the kernel's `scripts/mod/file2alias.c`).
     pub(crate) fn virtio_types(&self) -> BTreeSet<VirtioType> {
         let device = |alias: &String| {
